@@ -1,0 +1,112 @@
+"""Every table and column of a shop, named once."""
+
+from types import MappingProxyType
+from typing import Final
+
+import polars as pl
+
+EVENT_ID: Final = "event_id"
+USER_ID: Final = "user_id"
+ITEM_ID: Final = "item_id"
+TYPE: Final = "type"
+VALUE: Final = "value"
+TIMESTAMP: Final = "timestamp"
+SESSION_ID: Final = "session_id"
+TEXT: Final = "text"
+SLATE_ID: Final = "slate_id"
+POSITION: Final = "position"
+PROPENSITY: Final = "propensity"
+ARM: Final = "arm"
+PLATFORM: Final = "platform"
+
+TITLE: Final = "title"
+DESCRIPTION: Final = "description"
+BRAND: Final = "brand"
+CATEGORY: Final = "category"
+PRICE: Final = "price"
+COST: Final = "cost"
+STOCK: Final = "stock"
+SELLER_ID: Final = "seller_id"
+IMAGES: Final = "images"
+ATTRIBUTES: Final = "attributes"
+CREATED_AT: Final = "created_at"
+AVAILABLE: Final = "available"
+
+ALIAS: Final = "alias"
+
+RANK: Final = "rank"
+SCORE: Final = "score"
+
+CATEGORY_SEPARATOR: Final = " > "
+
+EVENT_TYPES: Final = (
+    "impression",
+    "click",
+    "view",
+    "favourite",
+    "cart",
+    "purchase",
+    "rating",
+    "review",
+    "search",
+    "play",
+)
+
+_UTC = pl.Datetime("us", "UTC")
+
+EVENTS: Final = MappingProxyType(
+    {
+        EVENT_ID: pl.String(),
+        USER_ID: pl.String(),
+        ITEM_ID: pl.String(),
+        TYPE: pl.String(),
+        VALUE: pl.Float64(),
+        TIMESTAMP: _UTC,
+        SESSION_ID: pl.String(),
+        TEXT: pl.String(),
+        SLATE_ID: pl.String(),
+        POSITION: pl.Int32(),
+        PROPENSITY: pl.Float64(),
+        ARM: pl.String(),
+        PLATFORM: pl.String(),
+    }
+)
+ITEMS: Final = MappingProxyType(
+    {
+        ITEM_ID: pl.String(),
+        TITLE: pl.String(),
+        DESCRIPTION: pl.String(),
+        BRAND: pl.String(),
+        CATEGORY: pl.String(),
+        PRICE: pl.Float64(),
+        COST: pl.Float64(),
+        STOCK: pl.Float64(),
+        SELLER_ID: pl.String(),
+        IMAGES: pl.String(),
+        ATTRIBUTES: pl.String(),
+        CREATED_AT: _UTC,
+        AVAILABLE: pl.Boolean(),
+    }
+)
+USERS: Final = MappingProxyType({USER_ID: pl.String(), ATTRIBUTES: pl.String(), CREATED_AT: _UTC})
+ALIASES: Final = MappingProxyType({PLATFORM: pl.String(), ALIAS: pl.String(), USER_ID: pl.String()})
+
+TABLES: Final = MappingProxyType(
+    {"events": EVENTS, "items": ITEMS, "users": USERS, "aliases": ALIASES}
+)
+KEYS: Final = MappingProxyType(
+    {
+        "events": (EVENT_ID,),
+        "items": (ITEM_ID,),
+        "users": (USER_ID,),
+        "aliases": (PLATFORM, ALIAS),
+    }
+)
+REQUIRED: Final = MappingProxyType(
+    {
+        "events": (USER_ID, ITEM_ID, TYPE, TIMESTAMP),
+        "items": (ITEM_ID, TITLE),
+        "users": (USER_ID,),
+        "aliases": (PLATFORM, ALIAS, USER_ID),
+    }
+)

@@ -1,0 +1,185 @@
+"""What travels from candidates to slate: queries in, scored items out.
+
+Everything is batch first: a served request is a batch of one, so that an offline
+number and a served slate come from the same code.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int8Array = NDArray[np.int8]
+Int32Array = NDArray[np.int32]
+Int64Array = NDArray[np.int64]
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+StrArray = NDArray[np.object_]
+Array = NDArray[Any]
+
+PADDING = -1
+"""The id that fills the end of a row in an `ItemsBatch`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Scored items of one request, best first.
+
+    Attributes:
+        ids: int32 [N], catalogue numbers, unique.
+        scores: float32 [N], higher is better.
+        columns: each [N]: source, tier, propensity, parts of a reason ...
+
+    Raises:
+        ValueError: lengths differ or an id stands twice.
+    """
+
+    ids: Int32Array
+    scores: Float32Array
+    columns: Mapping[str, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        lengths = {"scores": len(self.scores)} | {k: len(v) for k, v in self.columns.items()}
+        wrong = {name: length for name, length in lengths.items() if length != n}
+        if wrong:
+            raise ValueError(f"ids has {n} entries, but {wrong}; every column needs {n}")
+        if len(np.unique(self.ids)) != n:
+            raise ValueError(f"ids holds {n - len(np.unique(self.ids))} repeated items")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Array) -> Self:
+        """The items at `rows` (positions or a mask), in that order."""
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return type(self)(self.ids[rows], self.scores[rows], columns)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsBatch:
+    """Scored items of B requests, best first, padded at the end.
+
+    Attributes:
+        ids: int32 [B, K], catalogue numbers; `PADDING` where a row is shorter.
+        scores: float32 [B, K]; -inf at padding.
+        columns: each [B, K].
+
+    Raises:
+        ValueError: shapes differ.
+    """
+
+    ids: Int32Array
+    scores: Float32Array
+    columns: Mapping[str, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shapes = {"scores": self.scores.shape} | {k: v.shape for k, v in self.columns.items()}
+        wrong = {name: shape for name, shape in shapes.items() if shape != self.ids.shape}
+        if self.ids.ndim != 2 or wrong:
+            raise ValueError(f"ids is {self.ids.shape} (must be [B, K]), but {wrong}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, row: int) -> Items:
+        kept = self.ids[row] != PADDING
+        columns = {name: values[row][kept] for name, values in self.columns.items()}
+        return Items(self.ids[row][kept], self.scores[row][kept], columns)
+
+    @classmethod
+    def concat(cls, parts: "list[ItemsBatch]") -> "ItemsBatch":
+        """Batches of one width below each other; columns common to all are kept."""
+        common = set(parts[0].columns).intersection(*(p.columns for p in parts))
+        return cls(
+            np.concatenate([p.ids for p in parts]),
+            np.concatenate([p.scores for p in parts]),
+            {name: np.concatenate([p.columns[name] for p in parts]) for name in sorted(common)},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One request: what one person did, and what must not be shown.
+
+    Attributes:
+        item: int32 [E], catalogue numbers of the history, oldest first.
+        age: int32 [E], steps back; 0 is the latest basket or instant.
+        days: float32 [E], days between the event and now.
+        weight: float32 [E], what the event's type counts.
+        exclude: int32 [X], catalogue numbers never to be returned.
+    """
+
+    item: Int32Array
+    age: Int32Array
+    days: Float32Array
+    weight: Float32Array
+    exclude: Int32Array
+
+
+@dataclass(frozen=True, slots=True)
+class QueryBatch:
+    """B requests, histories and exclusions ragged: row b is `ptr[b]:ptr[b + 1]`.
+
+    Attributes:
+        ptr: int64 [B + 1], bounds of the histories.
+        item: int32 [E], catalogue numbers, oldest first within a row.
+        age: int32 [E], steps back; 0 is the row's latest basket or instant.
+        days: float32 [E], days between the event and now, at least 0.
+        weight: float32 [E], what the event's type counts.
+        exclude_ptr: int64 [B + 1], bounds of the exclusions.
+        exclude: int32 [X], catalogue numbers never to be returned for the row.
+        tail: 0..1, how far scores lean to the long tail (0: as learnt).
+
+    Raises:
+        ValueError: bounds and arrays do not fit together, or tail is not in 0..1.
+    """
+
+    ptr: Int64Array
+    item: Int32Array
+    age: Int32Array
+    days: Float32Array
+    weight: Float32Array
+    exclude_ptr: Int64Array
+    exclude: Int32Array
+    tail: float = 0.0
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.item), len(self.age), len(self.days), len(self.weight)}
+        if lengths != {int(self.ptr[-1])}:
+            raise ValueError(f"ptr ends at {self.ptr[-1]}, history columns have {sorted(lengths)}")
+        if len(self.exclude_ptr) != len(self.ptr) or self.exclude_ptr[-1] != len(self.exclude):
+            raise ValueError(
+                f"exclude_ptr has {len(self.exclude_ptr)} bounds up to {self.exclude_ptr[-1]}; "
+                f"{len(self.ptr)} bounds up to {len(self.exclude)} are needed"
+            )
+        if not 0.0 <= self.tail <= 1.0:
+            raise ValueError(f"tail is {self.tail}; it must lie in 0..1")
+
+    def __len__(self) -> int:
+        return len(self.ptr) - 1
+
+    def __getitem__(self, row: int) -> Query:
+        own = slice(self.ptr[row], self.ptr[row + 1])
+        out = slice(self.exclude_ptr[row], self.exclude_ptr[row + 1])
+        return Query(
+            self.item[own], self.age[own], self.days[own], self.weight[own], self.exclude[out]
+        )
+
+    def rows(self, start: int, stop: int) -> "QueryBatch":
+        """The requests `start:stop` as a batch of their own (arrays are views)."""
+        own = slice(self.ptr[start], self.ptr[stop])
+        out = slice(self.exclude_ptr[start], self.exclude_ptr[stop])
+        return QueryBatch(
+            self.ptr[start : stop + 1] - self.ptr[start],
+            self.item[own],
+            self.age[own],
+            self.days[own],
+            self.weight[own],
+            self.exclude_ptr[start : stop + 1] - self.exclude_ptr[start],
+            self.exclude[out],
+            self.tail,
+        )
