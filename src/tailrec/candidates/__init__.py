@@ -1,0 +1,1 @@
+"""Sources: each proposes items for requests; one file a model."""

@@ -1,0 +1,169 @@
+"""Who was had with whom, and in what order: the behavioural matrices of `linear`, sparse.
+
+For a user whose history has the steps 0..S-1 (a basket or an instant is one step) and every
+cut between two steps, one row of P holds what came before the cut, weighted γ^(steps back),
+and the same row of F what came after it, weighted γ^(steps ahead). Summed over all cuts of a
+user the products have closed forms. With Δ steps from i to j, j at step s':
+
+    (PᵀP)_ij = γ^Δ · (1 - γ^(2(S - 1 - s'))) / (1 - γ²)        (PᵀF)_ij = Δ · γ^(Δ - 1)
+
+so no row of P or F is ever formed, and pairs more than `window` steps apart, whose weight has
+decayed to almost nothing, need not be visited.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tailrec.candidates.heap import compiled, kernel_view, over_rows
+from tailrec.dataset import Dataset
+from tailrec.items import Array, Float32Array, Int32Array, Int64Array
+
+Arrays = tuple[Array, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gram:
+    """Co-behaviour of items; both matrices share one symmetric sparsity pattern.
+
+    Attributes:
+        indptr: int64 [I + 1].
+        indices: int32 [nnz], rising within a row.
+        together: float32 [nnz], row i, column j: (PᵀP)_ij.
+        leads: float32 [nnz], row j, column i: (PᵀF)_ij, how much i was followed by j.
+        diagonal: float32 [I], (PᵀP)_ii.
+    """
+
+    indptr: Int64Array
+    indices: Int32Array
+    together: Float32Array
+    leads: Float32Array
+    diagonal: Float32Array
+
+
+def gram(data: Dataset, weight: Float32Array, *, decay: float, window: int, basket: float) -> Gram:
+    """Both co-behaviour matrices of a dataset.
+
+    Args:
+        data: histories, ordered within users.
+        weight: float32 [E], what each event counts.
+        decay: γ, what a step between two events leaves of their bond, in (0, 1].
+        window: pairs further apart than this many steps are left out.
+        basket: what a pair within one step counts, where order says nothing.
+
+    Returns:
+        The matrices in row-compressed form.
+
+    Cost:
+        Time: pairs of events of one user within the window. Memory: pairs of items that occur.
+    """
+    by_item = np.argsort(data.item, kind="stable")
+    item_ptr = np.concatenate([[0], np.cumsum(data.item_counts)]).astype(np.int64)
+    history = _history(data, weight)
+    tables = _tables(int(history[-1].max(initial=0)) + 1, decay, window, basket)
+    counts = np.zeros(data.n_items, np.int64)
+    occurrences = (item_ptr, by_item)
+    over_rows(
+        data.n_items,
+        lambda rows: _count((rows.start, rows.stop), occurrences, history, tables, counts),
+    )
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    indices = np.empty(indptr[-1], np.int32)
+    together = np.empty(indptr[-1], np.float32)
+    leads = np.empty(indptr[-1], np.float32)
+    diagonal = np.zeros(data.n_items, np.float32)
+    out = (indptr, indices, together, leads, diagonal)
+    over_rows(
+        data.n_items,
+        lambda rows: _fill((rows.start, rows.stop), occurrences, history, tables, out),
+    )
+    return Gram(*out)
+
+
+def _history(data: Dataset, weight: Float32Array) -> Arrays:
+    """Events as kernels take them, and the last step of each user."""
+    end = np.zeros(data.n_users, np.int32)
+    some = np.diff(data.ptr) > 0
+    end[some] = data.step[data.ptr[1:][some] - 1]
+    ptr, user = kernel_view(data.ptr, np.int64), kernel_view(data.user, np.int32)
+    item, step = kernel_view(data.item, np.int32), kernel_view(data.step, np.int32)
+    return ptr, user, item, step, kernel_view(weight, np.float32), end
+
+
+def _tables(n_steps: int, decay: float, window: int, basket: float) -> Arrays:
+    """What a pair counts by its gap in steps, and by the number of cuts after it."""
+    gap = np.arange(window + 1)
+    lead = gap * decay ** np.maximum(gap - 1, 0)
+    lead[0] = basket
+    fade = decay**gap
+    cuts = np.concatenate([[0.0], np.cumsum(decay ** (2.0 * np.arange(n_steps)))])
+    return lead.astype(np.float32), fade.astype(np.float32), cuts.astype(np.float32)
+
+
+@compiled
+def _visit(events: Array, history: Arrays, tables: Arrays, work: Array, touched: Array) -> int:
+    """Add one item's pairs to `work` [I, 3]: together, leads, a mark. Returns how many columns."""
+    ptr, user, item, step, weight, end = history
+    lead, fade, cuts = tables
+    n_touched = 0
+    for event in events:
+        u = user[event]
+        start = event
+        while start > ptr[u] and step[event] - step[start - 1] < len(lead):
+            start -= 1
+        stop = event + 1
+        while stop < ptr[u + 1] and step[stop] - step[event] < len(lead):
+            stop += 1
+        for other in range(start, stop):
+            column = item[other]
+            if work[column, 2] == 0:
+                work[column, 2] = 1
+                touched[n_touched] = column
+                n_touched += 1
+            gap = step[event] - step[other]
+            both = weight[event] * weight[other]
+            left = end[u] - max(step[event], step[other])
+            work[column, 0] += both * fade[abs(gap)] * cuts[left]
+            if gap >= 0:
+                work[column, 1] += both * lead[gap]
+    return n_touched
+
+
+@compiled
+def _count(
+    rows: tuple[int, int], occurrences: Arrays, history: Arrays, tables: Arrays, counts: Array
+) -> None:
+    """How many columns each of the rows has."""
+    item_ptr, by_item = occurrences
+    n_items = len(counts)
+    work = np.zeros((n_items, 3), np.float32)
+    touched = np.empty(n_items, np.int32)
+    for row in range(rows[0], rows[1]):
+        events = by_item[item_ptr[row] : item_ptr[row + 1]]
+        counts[row] = _visit(events, history, tables, work, touched)
+        for column in touched[: counts[row]]:
+            work[column] = 0
+
+
+@compiled
+def _fill(
+    rows: tuple[int, int], occurrences: Arrays, history: Arrays, tables: Arrays, out: Arrays
+) -> None:
+    """Columns and values of the rows, into the arrays of a `Gram`."""
+    item_ptr, by_item = occurrences
+    indptr, indices, together, leads, diagonal = out
+    work = np.zeros((len(diagonal), 3), np.float32)
+    touched = np.empty(len(diagonal), np.int32)
+    for row in range(rows[0], rows[1]):
+        events = by_item[item_ptr[row] : item_ptr[row + 1]]
+        n_touched = _visit(events, history, tables, work, touched)
+        at = indptr[row]
+        for column in np.sort(touched[:n_touched]):
+            indices[at] = column
+            together[at] = work[column, 0]
+            leads[at] = work[column, 1]
+            if column == row:
+                # An item does not lead to itself: T has no diagonal.
+                diagonal[row], leads[at] = work[column, 0], 0
+            work[column] = 0
+            at += 1

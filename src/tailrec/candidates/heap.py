@@ -1,0 +1,193 @@
+"""The k best of each row, as compiled kernels: a row is a heap, its worst item on top.
+
+Kernels are compiled without numba's own parallelism, release the GIL and are spread over Python
+threads by `over_rows`. numba's fallback threading layer aborts the process when two threads
+enter a parallel kernel at once, which is what a server does; plain threads cannot.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numba
+import numpy as np
+from scipy import sparse
+
+from tailrec.items import Array, Float32Array, Int32Array
+
+_ROWS_PER_TASK = 1024
+
+CallableT = TypeVar("CallableT", bound=Callable[..., object])
+
+
+def compiled(function: CallableT) -> CallableT:
+    """The function as machine code, cached on disk, not holding the GIL while it runs."""
+    machine: CallableT = numba.njit(cache=True, nogil=True)(function)
+    return machine
+
+
+def kernel_view(array: Array, dtype: type[np.generic]) -> Array:
+    """The array as kernels take it: contiguous, of one type, read-only.
+
+    numba compiles anew for writable and for read-only input; memory-mapped models are
+    read-only, so everything is. Nothing is copied where type and layout already fit.
+    """
+    view = np.ascontiguousarray(array, dtype=dtype).view()
+    view.flags.writeable = False
+    return view
+
+
+def csr_view(matrix: sparse.csr_array) -> tuple[Array, Array, Array]:
+    """Bounds, columns and float32 values of a sparse matrix, as kernels take them."""
+    return (
+        kernel_view(matrix.indptr, np.int64),
+        kernel_view(matrix.indices, np.int32),
+        kernel_view(matrix.data, np.float32),
+    )
+
+
+def over_rows(n_rows: int, work: Callable[[slice], None]) -> None:
+    """Call `work` on slices that together cover all rows; on threads where there are many."""
+    starts = range(0, n_rows, _ROWS_PER_TASK)
+    slices = [slice(start, min(start + _ROWS_PER_TASK, n_rows)) for start in starts]
+    if len(slices) < 2:
+        for rows in slices:
+            work(rows)
+        return
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(work, slices))
+
+
+@compiled
+def _worse(scores: Float32Array, ids: Int32Array, a: int, b: int) -> bool:
+    if scores[a] != scores[b]:
+        return bool(scores[a] < scores[b])
+    return bool(ids[a] > ids[b])
+
+
+@compiled
+def _swap(scores: Float32Array, ids: Int32Array, a: int, b: int) -> None:
+    scores[a], scores[b] = scores[b], scores[a]
+    ids[a], ids[b] = ids[b], ids[a]
+
+
+@compiled
+def _sink(scores: Float32Array, ids: Int32Array, size: int) -> None:
+    here = 0
+    while True:
+        child = 2 * here + 1
+        if child >= size:
+            return
+        if child + 1 < size and _worse(scores, ids, child + 1, child):
+            child += 1
+        if not _worse(scores, ids, child, here):
+            return
+        _swap(scores, ids, here, child)
+        here = child
+
+
+@compiled
+def _offer(scores: Float32Array, ids: Int32Array, size: int, score: float, item: int) -> int:
+    """Take the item into the heap if it belongs there; returns the heap's new size."""
+    if size < len(ids):
+        scores[size], ids[size] = score, item
+        here = size
+        while here > 0 and _worse(scores, ids, here, (here - 1) // 2):
+            _swap(scores, ids, here, (here - 1) // 2)
+            here = (here - 1) // 2
+        return size + 1
+    if score > scores[0] or (score == scores[0] and item < ids[0]):
+        scores[0], ids[0] = score, item
+        _sink(scores, ids, size)
+    return size
+
+
+@compiled
+def _settle(scores: Float32Array, ids: Int32Array, size: int) -> None:
+    """Turn the heap into a list, best first."""
+    for end in range(size - 1, 0, -1):
+        _swap(scores, ids, 0, end)
+        _sink(scores, ids, end)
+
+
+@compiled
+def best_of_dense(
+    dense: Float32Array, bounds: Array, excluded: Array, ids: Int32Array, best: Float32Array
+) -> None:
+    """Fill `ids` and `best` [B, k] from dense [B, I]; row b hides `excluded` of its bounds."""
+    hidden = np.zeros(dense.shape[1], np.bool_)
+    for row in range(len(dense)):
+        own = excluded[bounds[row] : bounds[row + 1]]
+        for item in own:
+            # An item numbered beyond the fit came later: it is not here to be hidden.
+            if item < len(hidden):
+                hidden[item] = True
+        size, mine, scores, values = 0, ids[row], best[row], dense[row]
+        for item in range(len(values)):
+            if values[item] > 0.0 and not hidden[item]:
+                size = _offer(scores, mine, size, values[item], item)
+        _settle(scores, mine, size)
+        for item in own:
+            if item < len(hidden):
+                hidden[item] = False
+
+
+@compiled
+def best_of_product(
+    history: tuple[Array, Array, Array],
+    matrix: tuple[Array, Array, Array],
+    scale: Float32Array,
+    exclude: tuple[Array, Array],
+    out: tuple[Int32Array, Float32Array],
+) -> None:
+    """Fill ids and scores [B, k] from sparse [B, I] times sparse [I, I], column j by scale[j].
+
+    A user's products add up in one dense row; only the entries it touched are looked at and
+    cleared again, so the cost goes with the entries and not with the catalogue.
+    """
+    bound, past, weight = history
+    start, column, value = matrix
+    total = np.zeros(len(scale), np.float32)
+    known = np.zeros(len(scale), np.bool_)
+    touched = np.empty(len(scale), np.int32)
+    for row in range(len(bound) - 1):
+        own = exclude[1][exclude[0][row] : exclude[0][row + 1]]
+        for item in own:
+            if item < len(known):
+                known[item] = True
+        n_touched = 0
+        for event in range(bound[row], bound[row + 1]):
+            for entry in range(start[past[event]], start[past[event] + 1]):
+                item = column[entry]
+                if not known[item]:
+                    known[item] = True
+                    touched[n_touched] = item
+                    n_touched += 1
+                total[item] += weight[event] * value[entry]
+        size, mine, scores = 0, out[0][row], out[1][row]
+        for item in touched[:n_touched]:
+            score = total[item] * scale[item]
+            if score > 0.0:
+                size = _offer(scores, mine, size, score, item)
+            total[item] = 0.0
+            known[item] = False
+        _settle(scores, mine, size)
+        for item in own:
+            if item < len(known):
+                total[item] = 0.0
+                known[item] = False
+
+
+@compiled
+def best_of_sparse(
+    matrix: tuple[Array, Array, Array], ids: Int32Array, best: Float32Array
+) -> None:
+    """Fill `ids` and `best` [R, k] with the largest positive entries of sparse rows."""
+    bound, column, value = matrix
+    for row in range(len(bound) - 1):
+        size, mine, scores = 0, ids[row], best[row]
+        for entry in range(bound[row], bound[row + 1]):
+            if value[entry] > 0.0:
+                size = _offer(scores, mine, size, value[entry], column[entry])
+        _settle(scores, mine, size)

@@ -1,0 +1,166 @@
+"""From histories and scores to candidates: what every source shares.
+
+One rule holds for all sources: an item is a candidate only if its score is **above zero**,
+that is, if something speaks for it. Where fewer than k items qualify, the row ends in `PADDING`
+at -inf. So a person without history gets an empty row from a personal source; filling up with
+popular items is the engine's business. Equal scores are ordered by catalogue number.
+"""
+
+import numpy as np
+from scipy import sparse
+
+from tailrec.candidates.heap import (
+    best_of_dense,
+    best_of_product,
+    best_of_sparse,
+    csr_view,
+    kernel_view,
+    over_rows,
+)
+from tailrec.dataset import Dataset
+from tailrec.items import PADDING, Array, Float32Array, Int32Array, ItemsBatch, QueryBatch
+
+DENSE_ENTRIES = 1 << 24
+"""Entries of the largest dense block made on the way to candidates: 64 MiB of float32."""
+
+def row_blocks(n_rows: int, n_columns: int) -> list[slice]:
+    """Slices of rows whose dense block stays within `DENSE_ENTRIES`."""
+    size = max(1, DENSE_ENTRIES // max(1, n_columns))
+    return [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
+
+
+def pair_strengths(data: Dataset) -> sparse.csr_array:
+    """Float32 [U, I]: the highest event weight of each user and item.
+
+    Repeats count once, so that one wholesale buyer does not make an item similar to all others.
+    """
+    # int64: users times items outgrows int32 in any middling shop.
+    pair = data.user.astype(np.int64) * data.n_items + data.item
+    order = np.argsort(pair, kind="stable")
+    first = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    pairs = pair[order[first]]
+    strength = np.maximum.reduceat(data.weight[order], first) if len(first) else data.weight[:0]
+    shape = (data.n_users, data.n_items)
+    where = (pairs // data.n_items, pairs % data.n_items)
+    return sparse.coo_array((strength, where), shape=shape, dtype=np.float32).tocsr()
+
+
+def history_weights(
+    queries: QueryBatch, n_items: int, *, decay: float = 1.0, half_life_days: float | None = None
+) -> sparse.csr_array:
+    """How much each past item counts now.
+
+    Args:
+        queries: B requests.
+        n_items: I, size of the catalogue.
+        decay: factor a step back, in (0, 1]; events of one basket share a step.
+        half_life_days: days after which an event counts half; no decay by time where None.
+
+    Returns:
+        float32 [B, I], weight · decay^age · 2^(-days / half life); repeats of an item add up,
+        items numbered beyond the catalogue, being newer than the model, are passed over.
+    """
+    weights = queries.weight * np.float32(decay) ** queries.age
+    if half_life_days is not None:
+        weights = weights * np.exp2(-queries.days / half_life_days)
+    row = np.repeat(np.arange(len(queries)), np.diff(queries.ptr))
+    known = queries.item < n_items
+    where = (row[known], queries.item[known])
+    shape = (len(queries), n_items)
+    return sparse.coo_array((weights[known], where), shape=shape, dtype=np.float32).tocsr()
+
+
+def top_k(scores: Float32Array, queries: QueryBatch, k: int) -> ItemsBatch:
+    """The best k items of each row of dense scores.
+
+    Args:
+        scores: float32 [B, I]; NaN and all that is not above 0 is no candidate.
+        queries: B requests; their exclusions are left out.
+        k: width of the result, at least 1.
+
+    Returns:
+        [B, k], best first.
+    """
+    dense = kernel_view(scores, np.float32)
+    bounds, excluded = _exclusions(queries)
+    ids, best = _blank(len(queries), k)
+
+    def work(rows: slice) -> None:
+        bound = bounds[rows.start : rows.stop + 1]
+        best_of_dense(dense[rows], bound, excluded, ids[rows], best[rows])
+
+    over_rows(len(queries), work)
+    return ItemsBatch(ids, best)
+
+
+def sparse_candidates(
+    weights: sparse.csr_array,
+    item_matrix: sparse.csr_array,
+    queries: QueryBatch,
+    k: int,
+    *,
+    row_scale: Float32Array | None = None,
+    column_scale: Float32Array | None = None,
+) -> ItemsBatch:
+    """The best k items by `weights @ item_matrix`, never forming the [B, I] product.
+
+    Args:
+        weights: [B, I], how much each past item counts.
+        item_matrix: [I, I], what row i says for item j.
+        queries: B requests; their exclusions are left out.
+        k: width of the result, at least 1.
+        row_scale: [I], multiplies row i of the item matrix.
+        column_scale: [I], multiplies column j of the item matrix; above 0.
+
+    Returns:
+        [B, k], best first; only scores above 0.
+    """
+    bound, past, weight = csr_view(weights)
+    if row_scale is not None:
+        weight = kernel_view(weight * row_scale[past], np.float32)
+    plain = np.ones(item_matrix.shape[1]) if column_scale is None else column_scale
+    matrix, scale = csr_view(item_matrix), kernel_view(plain, np.float32)
+    bounds, excluded = _exclusions(queries)
+    ids, best = _blank(len(queries), k)
+
+    def work(rows: slice) -> None:
+        history = (bound[rows.start : rows.stop + 1], past, weight)
+        exclude = (bounds[rows.start : rows.stop + 1], excluded)
+        best_of_product(history, matrix, scale, exclude, (ids[rows], best[rows]))
+
+    over_rows(len(queries), work)
+    return ItemsBatch(ids, best)
+
+
+def strongest(rows: sparse.csr_array, keep: int) -> sparse.csr_array:
+    """The `keep` largest positive entries of each row; columns of a row rise."""
+    ids, best = _blank(rows.shape[0], keep)
+    matrix = csr_view(rows)
+
+    def work(part: slice) -> None:
+        bound = matrix[0][part.start : part.stop + 1]
+        best_of_sparse((bound, matrix[1], matrix[2]), ids[part], best[part])
+
+    over_rows(rows.shape[0], work)
+    return padded_to_csr(ids, best, rows.shape[1])
+
+
+def padded_to_csr(ids: Int32Array, values: Float32Array, n_columns: int) -> sparse.csr_array:
+    """Rows of numbers and values, padded as in an `ItemsBatch`, as a sparse matrix."""
+    real = ids != PADDING
+    bound = np.concatenate([[0], np.cumsum(real.sum(axis=1))])
+    shape = (len(ids), n_columns)
+    matrix = sparse.csr_array((values[real], ids[real], bound), shape=shape)
+    matrix.sort_indices()
+    return matrix
+
+
+def _exclusions(queries: QueryBatch) -> tuple[Array, Array]:
+    return kernel_view(queries.exclude_ptr, np.int64), kernel_view(queries.exclude, np.int32)
+
+
+def _blank(n_rows: int, k: int) -> tuple[Int32Array, Float32Array]:
+    if k < 1:
+        raise ValueError(f"k is {k}; ask for at least one item")
+    ids = np.full((n_rows, k), PADDING, np.int32)
+    return ids, np.full((n_rows, k), -np.inf, np.float32)

@@ -1,0 +1,1 @@
+"""Raw tables in, histories out: ingest, clean, store, split."""

@@ -1,0 +1,1 @@
+"""How good slates are: accuracy, the tail, exposure, and what is chance."""

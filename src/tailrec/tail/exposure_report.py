@@ -1,0 +1,308 @@
+"""How unequally a shop's events fall on its items: table, curves, pictures and a page."""
+
+import html
+import tempfile
+from base64 import b64encode
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+
+from tailrec import columns as c
+from tailrec.dataset import Dataset
+from tailrec.items import Float64Array, Int64Array
+from tailrec.tail.segments import DEFINITIONS, TIERS, Definition, popularity_order, tiers
+
+# Okabe & Ito's palette: told apart by colour-blind readers, and in print by their lightness.
+COLOURS: Final = {"head": "#0072B2", "middle": "#E69F00", "tail": "#009E73", "cold": "#999999"}
+DRAWN: Final[Definition] = "pareto"
+PAGE_LINES: Final = 20
+
+
+def gini(counts: Int64Array) -> float:
+    """Gini coefficient of events over items: 0 where all have as many, near 1 where one has all.
+
+    Args:
+        counts: int64 [I], events of each item, items without events included.
+
+    Returns:
+        ``sum((2 r - I - 1) n_r) / (I sum(n))`` with ranks r rising with events n; at most
+        ``1 - 1/I``. NaN without events.
+
+    Source:
+        Gini 1912; the form is that of Sen 1973, On Economic Inequality.
+    """
+    rising = np.sort(counts).astype(np.float64)
+    n = len(rising)
+    if not rising.sum():
+        return float("nan")
+    return float(((2 * np.arange(1, n + 1) - n - 1) * rising).sum() / (n * rising.sum()))
+
+
+def lorenz(counts: Int64Array) -> tuple[Float64Array, Float64Array]:
+    """Points of the Lorenz curve, least popular items first.
+
+    Args:
+        counts: int64 [I], events of each item, at least one of them above 0.
+
+    Returns:
+        Shares of items and shares of events, float64 [I + 1] each, from (0, 0) to (1, 1).
+
+    Raises:
+        ValueError: there are no events.
+    """
+    if not counts.sum():
+        raise ValueError(f"{len(counts)} items without any events have no Lorenz curve")
+    events = np.concatenate([[0], np.cumsum(np.sort(counts))]) / counts.sum()
+    return np.linspace(0, 1, len(counts) + 1), events
+
+
+def tail_table(data: Dataset) -> pl.DataFrame:
+    """How many items each tier holds and how much of the events falls on them.
+
+    Returns:
+        One row a definition and tier, in the order of `DEFINITIONS` and `TIERS`: definition,
+        tier, items, items_share, events, events_share, events_per_item (null without items).
+    """
+    counts = data.item_counts
+    rows = []
+    for definition in DEFINITIONS:
+        code = tiers(counts, definition)
+        items = np.bincount(code, minlength=len(TIERS))
+        events = np.bincount(code, counts, len(TIERS)).astype(np.int64)
+        rows += [
+            (definition, tier, int(items[row]), int(events[row])) for row, tier in enumerate(TIERS)
+        ]
+    table = pl.DataFrame(rows, ["definition", "tier", "items", "events"], orient="row")
+    items_share = pl.col("items") / max(data.n_items, 1)
+    events_share = pl.col("events") / max(data.n_events, 1)
+    per_item = pl.when(pl.col("items") > 0).then(pl.col("events") / pl.col("items"))
+    return table.select(
+        "definition",
+        "tier",
+        "items",
+        items_share.alias("items_share"),
+        "events",
+        events_share.alias("events_share"),
+        per_item.alias("events_per_item"),
+    )
+
+
+def curve_table(data: Dataset) -> pl.DataFrame:
+    """The numbers behind the pictures: every item, most popular first.
+
+    Returns:
+        [I] rows: rank (from 1), item_id, events, items_share and events_share (of this item
+        and all more popular ones), then the item's tier by each of `DEFINITIONS`.
+    """
+    counts = data.item_counts
+    order = popularity_order(counts)
+    named = np.asarray(TIERS)
+    return pl.DataFrame(
+        {
+            c.RANK: np.arange(1, len(order) + 1),
+            c.ITEM_ID: data.catalog.table[c.ITEM_ID].gather(order),
+            "events": counts[order],
+            "items_share": np.arange(1, len(order) + 1) / max(len(order), 1),
+            "events_share": np.cumsum(counts[order]) / max(data.n_events, 1),
+        }
+    ).with_columns(
+        pl.Series(name, named[tiers(counts, name)[order]], dtype=pl.String) for name in DEFINITIONS
+    )
+
+
+def draw_rank_frequency(counts: Int64Array) -> Figure:
+    """Events of each item over its rank, both logarithmic, coloured by tier (``pareto``).
+
+    Args:
+        counts: int64 [I], events of each item, at least one of them above 0.
+    """
+    order = popularity_order(counts)
+    code = tiers(counts, DRAWN)[order]
+    top = counts[order[: len(order) - len(order) * 4 // 5]].sum() / counts.sum()
+    figure, axes = _canvas(
+        f"The most popular 20% of the items take {top:.0%} of the events",
+        "rank of the item",
+        "events of the item",
+    )
+    for tier, name in enumerate(TIERS[:-1]):
+        rank = np.flatnonzero(code == tier)
+        if len(rank):
+            label = f"{name}: {len(rank):,} items, {counts[order[rank]].sum():,} events"
+            axes.plot(rank + 1, counts[order[rank]], color=COLOURS[name], lw=3, label=label)
+            axes.axvspan(rank[0] + 0.9, rank[-1] + 1.1, color=COLOURS[name], alpha=0.12, lw=0)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(0.9, len(counts) * 1.1)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    cold = int((counts == 0).sum())
+    title = "" if not cold else f"not drawn: {cold:,} cold items (no events)"
+    axes.legend(title=title, loc="lower left", frameon=False)
+    return figure
+
+
+def draw_lorenz(counts: Int64Array) -> Figure:
+    """The Lorenz curve below the line of equality, tiers shaded (``pareto``).
+
+    Args:
+        counts: int64 [I], events of each item, at least one of them above 0.
+    """
+    across, up = lorenz(counts)
+    figure, axes = _canvas(
+        f"Share of events by share of items (Gini {gini(counts):.2f})",
+        "share of items, least popular first",
+        "share of events",
+    )
+    code = tiers(counts, DRAWN)[popularity_order(counts)[::-1]]
+    for tier, name in reversed(list(enumerate(TIERS))):
+        at = np.flatnonzero(code == tier)
+        if len(at):
+            span = slice(at[0], at[-1] + 2)  # points stand between the items
+            share = up[at[-1] + 1] - up[at[0]]
+            label = f"{name}: {len(at) / len(counts):.1%} of items, {share:.1%} of events"
+            axes.fill_between(
+                across[span], up[span], color=COLOURS[name], alpha=0.55, lw=0, label=label
+            )
+    axes.plot(across, up, color="black", lw=2)
+    axes.plot([0, 1], [0, 1], color="black", lw=1, ls="--", label="all items alike")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.legend(loc="upper left", frameon=False)
+    return figure
+
+
+def _canvas(title: str, across: str, up: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7, 5), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontweight="bold")
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.grid(visible=True, which="major", color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def write_report(data: Dataset, folder: Path) -> list[Path]:
+    """Write table, curves, pictures and a page that needs no other file.
+
+    Each file is written beside its place and renamed into it, the page last, so that a reader
+    never meets half a file.
+
+    Args:
+        data: histories and catalogue.
+        folder: made where it is missing; files of the same names are replaced.
+
+    Returns:
+        Paths of tail.csv, items.csv, rank_frequency.png, lorenz.png and index.html.
+
+    Raises:
+        ValueError: there are no events to report on.
+    """
+    counts = data.item_counts
+    if not counts.sum():
+        raise ValueError(f"{data.n_items} items without any events give no report; ingest events")
+    pictures = {
+        "rank_frequency.png": _png(draw_rank_frequency(counts)),
+        "lorenz.png": _png(draw_lorenz(counts)),
+    }
+    table, curve = tail_table(data), curve_table(data)
+    files = {
+        "tail.csv": table.write_csv().encode(),
+        "items.csv": curve.write_csv().encode(),
+        **pictures,
+        "index.html": _page(data, table, curve, pictures).encode(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_replace(folder / name, content) for name, content in files.items()]
+
+
+def _replace(path: Path, content: bytes) -> Path:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tail-", delete=False) as beside:
+        beside.write(content)
+    written = Path(beside.name)
+    written.chmod(0o644)
+    return written.replace(path)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = BytesIO()
+    # Without the version in it, the same data give the same bytes.
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _page(
+    data: Dataset, table: pl.DataFrame, curve: pl.DataFrame, pictures: dict[str, bytes]
+) -> str:
+    images = "".join(
+        f'<img alt="{name}" src="data:image/png;base64,{b64encode(png).decode()}">'
+        for name, png in pictures.items()
+    )
+    return _PAGE.format(
+        summary=(
+            f"{data.n_items:,} items, {data.n_users:,} people, {data.n_events:,} events; "
+            f"Gini {gini(data.item_counts):.3f}."
+        ),
+        tiers=_html_table(table),
+        images=images,
+        items=_html_table(_titled(data, curve.head(PAGE_LINES))),
+    )
+
+
+def _titled(data: Dataset, curve: pl.DataFrame) -> pl.DataFrame:
+    titles = data.catalog.text((c.TITLE,))
+    own = [titles[data.catalog.index[item_id]] for item_id in curve[c.ITEM_ID]]
+    return curve.insert_column(2, pl.Series(c.TITLE, own, dtype=pl.String))
+
+
+def _html_table(table: pl.DataFrame) -> str:
+    head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in table.columns)
+    body = "".join(
+        "<tr>" + "".join(_cell(name, value) for name, value in row.items()) + "</tr>"
+        for row in table.iter_rows(named=True)
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(name: str, value: object) -> str:
+    if isinstance(value, float):
+        text = f"{value:.1%}" if name.endswith("_share") else f"{value:,.1f}"
+    elif isinstance(value, int):
+        text = f"{value:,}"
+    else:
+        return f"<td>{html.escape('' if value is None else str(value))}</td>"
+    return f'<td class="number">{text}</td>'
+
+
+_PAGE: Final = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>The long tail of this shop</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222 }}
+img {{ width: 100%; max-width: 48rem; display: block; margin: 1rem 0 }}
+table {{ border-collapse: collapse; display: block; overflow-x: auto }}
+th, td {{ padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: left }}
+.number {{ text-align: right; font-variant-numeric: tabular-nums }}
+</style></head><body>
+<h1>The long tail of this shop</h1><p>{summary}</p>
+<h2>Tiers</h2>
+<p><b>pareto</b>: the least popular 80 % of the items are the tail. <b>mass</b>: the head takes 80 %
+of the events, the rest is the tail. <b>rare</b>: 1 to 5 events. <b>knee</b>: beyond the knee of the
+popularity curve. Cold items have no events. Pictures show <b>pareto</b>.</p>
+{tiers}
+<h2>Curves</h2>{images}
+<h2>The most popular items</h2>{items}
+</body></html>
+"""
