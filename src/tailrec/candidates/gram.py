@@ -2,16 +2,18 @@
 
 For a user whose history has the steps 0..S-1 (a basket or an instant is one step) and every
 cut between two steps, one row of P holds what came before the cut, weighted γ^(steps back),
-and the same row of F what came after it, weighted γ^(steps ahead). Summed over all cuts of a
+and the same row of F what came after it, weighted φ^(steps ahead). Summed over all cuts of a
 user the products have closed forms. With Δ steps from i to j, j at step s':
 
-    (PᵀP)_ij = γ^Δ · (1 - γ^(2(S - 1 - s'))) / (1 - γ²)        (PᵀF)_ij = Δ · γ^(Δ - 1)
+    (PᵀP)_ij = γ^Δ · (1 - γ^(2(S - 1 - s'))) / (1 - γ²)    (PᵀF)_ij = (γ^Δ - φ^Δ) / (γ - φ)
 
+and Δ · γ^(Δ - 1) for the latter where φ = γ,
 so no row of P or F is ever formed, and pairs more than `window` steps apart, whose weight has
 decayed to almost nothing, need not be visited.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,16 +42,41 @@ class Gram:
     leads: Float32Array
     diagonal: Float32Array
 
+    def grown(self, n_new: int) -> "Gram":
+        """The same co-behaviour with items appended that have none."""
+        indptr = np.concatenate([self.indptr, np.full(n_new, self.indptr[-1])])
+        diagonal = np.concatenate([self.diagonal, np.zeros(n_new, np.float32)])
+        return replace(self, indptr=indptr, diagonal=diagonal)
 
-def gram(data: Dataset, weight: Float32Array, *, decay: float, window: int, basket: float) -> Gram:
+    def arrays(self) -> dict[str, Array]:
+        """Plain arrays for an artifact."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Bonds(NamedTuple):
+    """What a pair of events of one user counts, by the steps between them.
+
+    Attributes:
+        decay: γ of P, what a step back leaves, in (0, 1].
+        ahead: φ of F, what a step ahead leaves, in (0, 1]; small: only the next step counts.
+        reverse: share of a pair that counts in `leads` against the order of time.
+        basket: what a pair within one step counts in `leads`, where order says nothing.
+    """
+
+    decay: float
+    ahead: float
+    reverse: float
+    basket: float
+
+
+def gram(data: Dataset, weight: Float32Array, *, window: int, bonds: Bonds) -> Gram:
     """Both co-behaviour matrices of a dataset.
 
     Args:
         data: histories, ordered within users.
         weight: float32 [E], what each event counts.
-        decay: γ, what a step between two events leaves of their bond, in (0, 1].
         window: pairs further apart than this many steps are left out.
-        basket: what a pair within one step counts, where order says nothing.
+        bonds: what a pair counts.
 
     Returns:
         The matrices in row-compressed form.
@@ -60,7 +87,7 @@ def gram(data: Dataset, weight: Float32Array, *, decay: float, window: int, bask
     by_item = np.argsort(data.item, kind="stable")
     item_ptr = np.concatenate([[0], np.cumsum(data.item_counts)]).astype(np.int64)
     history = _history(data, weight)
-    tables = _tables(int(history[-1].max(initial=0)) + 1, decay, window, basket)
+    tables = _tables(int(history[-1].max(initial=0)) + 1, window, bonds)
     counts = np.zeros(data.n_items, np.int64)
     occurrences = (item_ptr, by_item)
     over_rows(
@@ -90,29 +117,34 @@ def _history(data: Dataset, weight: Float32Array) -> Arrays:
     return ptr, user, item, step, kernel_view(weight, np.float32), end
 
 
-def _tables(n_steps: int, decay: float, window: int, basket: float) -> Arrays:
-    """What a pair counts by its gap in steps, and by the number of cuts after it."""
+def _tables(n_steps: int, window: int, bonds: Bonds) -> Arrays:
+    """What a pair counts by its gap in steps (from -window), and by the number of cuts after it."""
     gap = np.arange(window + 1)
-    lead = gap * decay ** np.maximum(gap - 1, 0)
-    lead[0] = basket
-    fade = decay**gap
-    cuts = np.concatenate([[0.0], np.cumsum(decay ** (2.0 * np.arange(n_steps)))])
-    return lead.astype(np.float32), fade.astype(np.float32), cuts.astype(np.float32)
+    back, ahead = bonds.decay, bonds.ahead
+    if abs(back - ahead) < 1e-6:
+        lead = gap * back ** np.maximum(gap - 1.0, 0)
+    else:
+        lead = (back**gap - ahead**gap) / (back - ahead)
+    leads = np.concatenate([bonds.reverse * lead[:0:-1], [bonds.basket], lead[1:]])
+    fade = bonds.decay**gap
+    cuts = np.concatenate([[0.0], np.cumsum(bonds.decay ** (2.0 * np.arange(n_steps)))])
+    return leads.astype(np.float32), fade.astype(np.float32), cuts.astype(np.float32)
 
 
 @compiled
 def _visit(events: Array, history: Arrays, tables: Arrays, work: Array, touched: Array) -> int:
     """Add one item's pairs to `work` [I, 3]: together, leads, a mark. Returns how many columns."""
     ptr, user, item, step, weight, end = history
-    lead, fade, cuts = tables
+    leads, fade, cuts = tables
+    window = len(fade) - 1
     n_touched = 0
     for event in events:
         u = user[event]
         start = event
-        while start > ptr[u] and step[event] - step[start - 1] < len(lead):
+        while start > ptr[u] and step[event] - step[start - 1] <= window:
             start -= 1
         stop = event + 1
-        while stop < ptr[u + 1] and step[stop] - step[event] < len(lead):
+        while stop < ptr[u + 1] and step[stop] - step[event] <= window:
             stop += 1
         for other in range(start, stop):
             column = item[other]
@@ -124,8 +156,7 @@ def _visit(events: Array, history: Arrays, tables: Arrays, work: Array, touched:
             both = weight[event] * weight[other]
             left = end[u] - max(step[event], step[other])
             work[column, 0] += both * fade[abs(gap)] * cuts[left]
-            if gap >= 0:
-                work[column, 1] += both * lead[gap]
+            work[column, 1] += both * leads[window + gap]
     return n_touched
 
 

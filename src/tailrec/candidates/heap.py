@@ -8,7 +8,7 @@ enter a parallel kernel at once, which is what a server does; plain threads cann
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numba
 import numpy as np
@@ -16,15 +16,14 @@ from scipy import sparse
 
 from tailrec.items import Array, Float32Array, Int32Array
 
-_ROWS_PER_TASK = 1024
+_ROWS_PER_TASK = 256
 
 CallableT = TypeVar("CallableT", bound=Callable[..., object])
 
 
 def compiled(function: CallableT) -> CallableT:
     """The function as machine code, cached on disk, not holding the GIL while it runs."""
-    machine: CallableT = numba.njit(cache=True, nogil=True)(function)
-    return machine
+    return cast("CallableT", numba.njit(cache=True, nogil=True)(function))
 
 
 def kernel_view(array: Array, dtype: type[np.generic]) -> Array:
@@ -45,6 +44,19 @@ def csr_view(matrix: sparse.csr_array) -> tuple[Array, Array, Array]:
         kernel_view(matrix.indices, np.int32),
         kernel_view(matrix.data, np.float32),
     )
+
+
+def csr_over(
+    data: Array, indices: Array, indptr: Array, shape: tuple[int, int]
+) -> sparse.csr_array:
+    """A sparse matrix that holds just these arrays, without a copy.
+
+    scipy's constructor copies every array that is a small part of a larger one, which the
+    arrays of a memory-mapped model all are. Rows must be in order, as saved.
+    """
+    matrix = sparse.csr_array(shape, dtype=data.dtype)
+    matrix.data, matrix.indices, matrix.indptr = data, indices, indptr
+    return matrix
 
 
 def over_rows(n_rows: int, work: Callable[[slice], None]) -> None:
@@ -113,12 +125,15 @@ def _settle(scores: Float32Array, ids: Int32Array, size: int) -> None:
 
 @compiled
 def best_of_dense(
-    dense: Float32Array, bounds: Array, excluded: Array, ids: Int32Array, best: Float32Array
+    dense: Float32Array,
+    exclude: tuple[Array, Array],
+    ids: Int32Array,
+    best: Float32Array,
 ) -> None:
-    """Fill `ids` and `best` [B, k] from dense [B, I]; row b hides `excluded` of its bounds."""
+    """Fill `ids` and `best` [B, k] from dense [B, I], less the excluded (bounds, items)."""
     hidden = np.zeros(dense.shape[1], np.bool_)
     for row in range(len(dense)):
-        own = excluded[bounds[row] : bounds[row + 1]]
+        own = exclude[1][exclude[0][row] : exclude[0][row + 1]]
         for item in own:
             # An item numbered beyond the fit came later: it is not here to be hidden.
             if item < len(hidden):
@@ -181,13 +196,22 @@ def best_of_product(
 
 @compiled
 def best_of_sparse(
-    matrix: tuple[Array, Array, Array], ids: Int32Array, best: Float32Array
+    bounds: Array, values: Float32Array, places: Int32Array, best: Float32Array
 ) -> None:
-    """Fill `ids` and `best` [R, k] with the largest positive entries of sparse rows."""
-    bound, column, value = matrix
-    for row in range(len(bound) - 1):
-        size, mine, scores = 0, ids[row], best[row]
-        for entry in range(bound[row], bound[row + 1]):
-            if value[entry] > 0.0:
-                size = _offer(scores, mine, size, value[entry], column[entry])
+    """Fill `places` [R, k] with where, in `values`, the largest entries of sparse rows stand."""
+    for row in range(len(bounds) - 1):
+        size, mine, scores = 0, places[row], best[row]
+        for entry in range(bounds[row], bounds[row + 1]):
+            if values[entry] > 0.0:
+                size = _offer(scores, mine, size, values[entry], entry)
         _settle(scores, mine, size)
+
+
+@compiled
+def best_of_row(values: Float32Array, ids: Int32Array, best: Float32Array) -> None:
+    """Fill `ids` and `best` [k] from one dense row [I]; only values above 0."""
+    size = 0
+    for item in range(len(values)):
+        if values[item] > 0.0:
+            size = _offer(best, ids, size, values[item], item)
+    _settle(best, ids, size)

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from scipy import sparse
 
+from tailrec.candidates.heap import csr_over
 from tailrec.candidates.select import history_weights, sparse_candidates
 from tailrec.items import Array, ItemsBatch, QueryBatch
 
@@ -50,5 +51,5 @@ class ItemToItem:
         """The model that gave these arrays; they may be read-only and are not copied."""
         n_items = len(arrays["indptr"]) - 1
         parts = (arrays["data"], arrays["indices"], arrays["indptr"])
-        matrix = sparse.csr_array(parts, shape=(n_items, n_items))
+        matrix = csr_over(*parts, (n_items, n_items))
         return cls(matrix, float(arrays["decay"][0]))

@@ -1,4 +1,4 @@
-"""ItemKNN: items bought by the same people, by cosine."""
+"""ItemKNN: items that the same people have, by cosine."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,14 +9,17 @@ from pydantic import Field
 from scipy import sparse
 
 from tailrec.candidates.item_item import ItemToItem
-from tailrec.candidates.select import pair_strengths, row_blocks, strongest
+from tailrec.candidates.select import pair_strengths, strongest
 from tailrec.dataset import Dataset, Features
 from tailrec.recipe import Recipe
+
+_ROWS_PER_BLOCK = 2048
+"""Items whose co-occurrences are held at once; the product stays sparse."""
 
 
 @dataclass(frozen=True)
 class NeighboursModel(ItemToItem):
-    """The nearest neighbours of each item, with their similarity."""
+    """The nearest neighbours of each item, by how alike they are."""
 
 
 class Neighbours(Recipe):
@@ -24,7 +27,7 @@ class Neighbours(Recipe):
 
     Attributes:
         neighbours: how many of the most similar items each item keeps.
-        shrinkage: added to the product of norms; damps similarities resting on few people.
+        shrinkage: added to the product of norms; damps similarities that rest on few people.
         decay: factor a past item loses with each step back; 1 is the classic.
     """
 
@@ -33,13 +36,13 @@ class Neighbours(Recipe):
     shrinkage: float = Field(default=0.0, ge=0.0)
     decay: float = Field(default=1.0, gt=0.0, le=1.0)
 
-    def fit(self, data: Dataset, features: Features, *, rng: Generator) -> NeighboursModel:  # noqa: ARG002
-        """Count who bought what together.
+    def fit(self, data: Dataset, features: Features, *, rng: Generator) -> NeighboursModel:
+        """Find each item's nearest neighbours among the items of its people.
 
         Args:
             data: histories.
             features: not used.
-            rng: not used; there is no chance in it.
+            rng: not used.
 
         Returns:
             The fitted model.
@@ -47,11 +50,16 @@ class Neighbours(Recipe):
         Source:
             Deshpande and Karypis 2004, doi:10.1145/963770.963776.
         """
+        del features, rng
         users = pair_strengths(data)  # [U, I]
         items = users.T.tocsr()  # [I, U]
-        norms = np.sqrt(np.asarray((users**2).sum(axis=0)))  # [I]
-        blocks = [
-            self._similar(items[rows] @ users, norms[rows], norms, rows.start)
-            for rows in row_blocks(data.n_items, data.n_items)
-        ]
-        return NeighboursModel(sparse.csr_array(sparse.vstack(blocks, format="csr")), self.decay)
+        norms = np.sqrt((users.power(2)).sum(axis=0))  # [I]
+        blocks = []
+        for start in range(0, data.n_items, _ROWS_PER_BLOCK):
+            together = (items[start : start + _ROWS_PER_BLOCK] @ users).tocoo()
+            row, column = together.coords
+            cosine = together.data / (norms[start + row] * norms[column] + self.shrinkage)
+            cosine[start + row == column] = 0.0
+            block = sparse.csr_array((cosine, (row, column)), shape=together.shape)
+            blocks.append(strongest(block, self.neighbours))
+        return NeighboursModel(sparse.vstack(blocks, format="csr"), self.decay)

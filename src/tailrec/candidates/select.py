@@ -18,10 +18,22 @@ from tailrec.candidates.heap import (
     over_rows,
 )
 from tailrec.dataset import Dataset
-from tailrec.items import PADDING, Array, Float32Array, Int32Array, ItemsBatch, QueryBatch
+from tailrec.items import (
+    PADDING,
+    Array,
+    BoolArray,
+    Float32Array,
+    Int32Array,
+    ItemsBatch,
+    QueryBatch,
+)
+
+Ragged = tuple[Array, Array]
+"""Bounds [R + 1] and items of rows of different lengths."""
 
 DENSE_ENTRIES = 1 << 24
 """Entries of the largest dense block made on the way to candidates: 64 MiB of float32."""
+
 
 def row_blocks(n_rows: int, n_columns: int) -> list[slice]:
     """Slices of rows whose dense block stays within `DENSE_ENTRIES`."""
@@ -81,16 +93,30 @@ def top_k(scores: Float32Array, queries: QueryBatch, k: int) -> ItemsBatch:
     Returns:
         [B, k], best first.
     """
-    dense = kernel_view(scores, np.float32)
-    bounds, excluded = _exclusions(queries)
-    ids, best = _blank(len(queries), k)
+    return ItemsBatch(*best_of_rows(scores, exclusions(queries), k))
+
+
+def best_of_rows(dense: Float32Array, exclude: Ragged, k: int) -> tuple[Int32Array, Float32Array]:
+    """Columns and values [R, k] of the largest positive entries of each row, largest first.
+
+    Args:
+        dense: float32 [R, I].
+        exclude: bounds [R + 1] and columns: what each row leaves out.
+        k: width of the result, at least 1.
+
+    Returns:
+        int32 [R, k], `PADDING` where a row has fewer; float32 [R, k], -inf there.
+    """
+    values = kernel_view(dense, np.float32)
+    bounds, excluded = kernel_view(exclude[0], np.int64), kernel_view(exclude[1], np.int32)
+    ids, best = blank(len(values), k)
 
     def work(rows: slice) -> None:
-        bound = bounds[rows.start : rows.stop + 1]
-        best_of_dense(dense[rows], bound, excluded, ids[rows], best[rows])
+        own = (bounds[rows.start : rows.stop + 1], excluded)
+        best_of_dense(values[rows], own, ids[rows], best[rows])
 
-    over_rows(len(queries), work)
-    return ItemsBatch(ids, best)
+    over_rows(len(values), work)
+    return ids, best
 
 
 def sparse_candidates(
@@ -120,8 +146,8 @@ def sparse_candidates(
         weight = kernel_view(weight * row_scale[past], np.float32)
     plain = np.ones(item_matrix.shape[1]) if column_scale is None else column_scale
     matrix, scale = csr_view(item_matrix), kernel_view(plain, np.float32)
-    bounds, excluded = _exclusions(queries)
-    ids, best = _blank(len(queries), k)
+    bounds, excluded = exclusions(queries)
+    ids, best = blank(len(queries), k)
 
     def work(rows: slice) -> None:
         history = (bound[rows.start : rows.stop + 1], past, weight)
@@ -132,35 +158,67 @@ def sparse_candidates(
     return ItemsBatch(ids, best)
 
 
-def strongest(rows: sparse.csr_array, keep: int) -> sparse.csr_array:
-    """The `keep` largest positive entries of each row; columns of a row rise."""
-    ids, best = _blank(rows.shape[0], keep)
-    matrix = csr_view(rows)
+def strongest(rows: sparse.csr_array | Float32Array, keep: int) -> sparse.csr_array:
+    """The entries of each row that are largest by magnitude.
 
-    def work(part: slice) -> None:
-        bound = matrix[0][part.start : part.stop + 1]
-        best_of_sparse((bound, matrix[1], matrix[2]), ids[part], best[part])
+    Args:
+        rows: [R, I], sparse or dense.
+        keep: how many entries a row keeps, at least 1; zeros are never kept.
 
-    over_rows(rows.shape[0], work)
-    return padded_to_csr(ids, best, rows.shape[1])
+    Returns:
+        float32 [R, I], columns of a row rising; of equal entries the lower column stays.
+    """
+    keep = min(keep, rows.shape[1])
+    if isinstance(rows, np.ndarray):
+        nothing = (np.zeros(len(rows) + 1, np.int64), np.zeros(0, np.int32))
+        places, _ = best_of_rows(np.abs(rows), nothing, keep)
+        kept = places != PADDING
+        values, columns = np.take_along_axis(rows, places, axis=1)[kept], places[kept]
+    else:
+        rows = rows if rows.has_sorted_indices else rows.sorted_indices()
+        bounds, entries, sizes = csr_view(abs(rows))
+        places, best = blank(rows.shape[0], keep)
+
+        def work(part: slice) -> None:
+            own = bounds[part.start : part.stop + 1]
+            best_of_sparse(own, sizes, places[part], best[part])
+
+        over_rows(rows.shape[0], work)
+        kept = places != PADDING
+        values, columns = rows.data[places[kept]], entries[places[kept]]
+    return _rows_to_csr(kept, columns, values, rows.shape[1])
 
 
 def padded_to_csr(ids: Int32Array, values: Float32Array, n_columns: int) -> sparse.csr_array:
-    """Rows of numbers and values, padded as in an `ItemsBatch`, as a sparse matrix."""
-    real = ids != PADDING
-    bound = np.concatenate([[0], np.cumsum(real.sum(axis=1))])
-    shape = (len(ids), n_columns)
-    matrix = sparse.csr_array((values[real], ids[real], bound), shape=shape)
-    matrix.sort_indices()
-    return matrix
+    """Rows of columns and values, padded as in an `ItemsBatch`, as float32 CSR [R, n_columns]."""
+    kept = ids != PADDING
+    return _rows_to_csr(kept, ids[kept], values[kept], n_columns)
 
 
-def _exclusions(queries: QueryBatch) -> tuple[Array, Array]:
+def exclusions(queries: QueryBatch) -> Ragged:
+    """Bounds and items of what each request excludes, as kernels take them."""
     return kernel_view(queries.exclude_ptr, np.int64), kernel_view(queries.exclude, np.int32)
 
 
-def _blank(n_rows: int, k: int) -> tuple[Int32Array, Float32Array]:
+def blank(n_rows: int, k: int) -> tuple[Int32Array, Float32Array]:
+    """Ids and scores [n_rows, k] that are all padding.
+
+    Raises:
+        ValueError: k is below 1.
+    """
     if k < 1:
         raise ValueError(f"k is {k}; ask for at least one item")
     ids = np.full((n_rows, k), PADDING, np.int32)
     return ids, np.full((n_rows, k), -np.inf, np.float32)
+
+
+def _rows_to_csr(
+    kept: BoolArray, columns: Int32Array, values: Float32Array, n_columns: int
+) -> sparse.csr_array:
+    # Bounds as narrow as they can be: scipy widens the columns to the type of the bounds.
+    narrow = np.int32 if len(columns) <= np.iinfo(np.int32).max else np.int64
+    bounds = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(narrow)
+    shape = (len(kept), n_columns)
+    matrix = sparse.csr_array((values, columns, bounds), shape=shape, dtype=np.float32)
+    matrix.sort_indices()
+    return matrix

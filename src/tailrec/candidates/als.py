@@ -1,0 +1,156 @@
+"""iALS: latent factors by alternating least squares, through `implicit`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+from implicit.cpu.als import AlternatingLeastSquares
+from numpy.random import Generator
+from pydantic import Field
+from scipy import sparse
+from threadpoolctl import threadpool_limits
+
+from tailrec.candidates.heap import compiled, csr_view, kernel_view, over_rows
+from tailrec.candidates.select import blank, history_weights, row_blocks, top_k
+from tailrec.dataset import Dataset, Features
+from tailrec.items import Array, Float32Array, ItemsBatch, QueryBatch
+from tailrec.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class AlsModel:
+    """Factors of items; a person's factors are solved for when asked, from the history given.
+
+    Attributes:
+        factors: float32 [I, F]; zero for items without events.
+        gram: float32 [F, F], factorsᵀ·factors + regularization·I.
+        alpha: what an event adds to the confidence of 1.
+        decay: factor a past item loses with each step back.
+    """
+
+    factors: Float32Array
+    gram: Float32Array
+    alpha: float
+    decay: float
+
+    def candidates(self, queries: QueryBatch, k: int) -> ItemsBatch:
+        """The k best items a request; an empty history gives an empty row.
+
+        Known and new people are treated alike: only the history of the request counts.
+
+        Args:
+            queries: B requests.
+            k: width of the result, at least 1.
+
+        Returns:
+            [B, k], best first, scores above 0.
+        """
+        weights = history_weights(queries, len(self.factors), decay=self.decay)
+        people = self._fold_in(weights)  # [B, F]
+        ids, best = blank(len(queries), k)
+        for rows in row_blocks(len(queries), len(self.factors)):
+            scores = people[rows] @ self.factors.T  # [block, I]
+            part = top_k(scores, queries.rows(rows.start, rows.stop), k)
+            ids[rows], best[rows] = part.ids, part.scores
+        return ItemsBatch(ids, best)
+
+    def arrays(self) -> dict[str, Array]:
+        """What was learnt, as plain arrays for an artifact."""
+        options = np.array([self.alpha, self.decay], np.float64)
+        return {"factors": self.factors, "gram": self.gram, "options": options}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
+        """The model that gave these arrays; they may be read-only and are not copied."""
+        alpha, decay = (float(option) for option in arrays["options"])
+        return cls(arrays["factors"], arrays["gram"], alpha, decay)
+
+    def _fold_in(self, weights: sparse.csr_array) -> Float32Array:
+        """Float32 [B, F]: the least-squares factors (YᵀCY + λI)⁻¹ YᵀCp of each history."""
+        bounds, past, weight = csr_view(weights)
+        extra = kernel_view(weight * self.alpha, np.float32)
+        factors = kernel_view(self.factors, np.float32)
+        people = np.zeros((weights.shape[0], factors.shape[1]), np.float32)
+
+        def work(rows: slice) -> None:
+            history = (bounds[rows.start : rows.stop + 1], past, extra)
+            left = np.tile(self.gram, (rows.stop - rows.start, 1, 1))  # [rows, F, F]
+            _add_histories(history, factors, left, people[rows])
+            people[rows] = np.linalg.solve(left, people[rows, :, None])[:, :, 0]
+
+        over_rows(len(people), work)
+        return people
+
+
+class Als(Recipe):
+    """Options of alternating least squares.
+
+    Attributes:
+        factors: how many latent factors.
+        regularization: λ on both sides' factors.
+        alpha: what an event adds to the confidence of 1.
+        iterations: passes over users and items.
+        decay: factor a past item loses with each step back when serving; 1 is the classic.
+    """
+
+    kind: Literal["als"] = "als"
+    factors: int = Field(default=128, ge=1)
+    regularization: float = Field(default=1.0, gt=0.0)
+    alpha: float = Field(default=10.0, gt=0.0)
+    iterations: int = Field(default=15, ge=1)
+    decay: float = Field(default=1.0, gt=0.0, le=1.0)
+
+    def fit(self, data: Dataset, features: Features, *, rng: Generator) -> AlsModel:
+        """Learn factors of items.
+
+        Args:
+            data: histories; repeats raise the confidence.
+            features: not used.
+            rng: starts the factors.
+
+        Returns:
+            The fitted model.
+
+        Source:
+            Hu, Koren and Volinsky 2008, doi:10.1109/ICDM.2008.22.
+        """
+        del features
+        confidence = data.matrix() * np.float32(self.alpha)
+        confidence.data += 1.0
+        # Rows are solved one by one, so threads do not change the outcome; BLAS with threads of
+        # its own would slow them down tenfold, which implicit warns about.
+        with threadpool_limits(1, "blas"):
+            solver = AlternatingLeastSquares(
+                factors=self.factors,
+                regularization=self.regularization,
+                iterations=self.iterations,
+                random_state=int(rng.integers(2**31)),
+            )
+            solver.fit(sparse.csr_matrix(confidence), show_progress=False)
+        # Few steps of conjugate gradients leave a trace of the start in items nobody has.
+        factors = np.where(data.item_counts[:, None] > 0, solver.item_factors, np.float32(0))
+        gram = factors.T @ factors + self.regularization * np.eye(self.factors, dtype=np.float32)
+        return AlsModel(factors, gram, self.alpha, self.decay)
+
+
+@compiled
+def _add_histories(
+    history: tuple[Array, Array, Array],
+    factors: Float32Array,
+    left: Float32Array,
+    right: Float32Array,
+) -> None:
+    """Add each history (bounds, items, confidence - 1) to both sides of its normal equations.
+
+    `left` [B, F, F] grows by Σ (c - 1) y yᵀ, `right` [B, F] by Σ c y.
+    """
+    bounds, past, extra = history
+    for row in range(len(right)):
+        for event in range(bounds[row], bounds[row + 1]):
+            y = factors[past[event]]
+            for f in range(len(y)):
+                right[row, f] += (1.0 + extra[event]) * y[f]
+                scaled = extra[event] * y[f]
+                for g in range(len(y)):
+                    left[row, f, g] += scaled * y[g]

@@ -1,0 +1,77 @@
+"""What the columns of `linear` are solved from, kept so that new items can be solved later."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from tailrec.candidates.gram import Gram
+from tailrec.candidates.heap import kernel_view
+from tailrec.candidates.vectors import Vectors
+from tailrec.items import Array, Float32Array
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """A = PᵀP + K + λI and T = PᵀF + τ·offdiag(K), with K given by vectors.
+
+    Attributes:
+        text: kernel vectors of the items.
+        gram: their co-behaviour.
+        ridge: float32 [I], the diagonal of A.
+    """
+
+    text: Vectors
+    gram: Gram
+    ridge: Float32Array
+
+    def __len__(self) -> int:
+        return len(self.ridge)
+
+    def behaviour_view(self) -> tuple[Array, ...]:
+        """indptr, indices, together, leads, ridge, as compiled code takes them."""
+        gram = self.gram
+        return (
+            kernel_view(gram.indptr, np.int64),
+            kernel_view(gram.indices, np.int32),
+            kernel_view(gram.together, np.float32),
+            kernel_view(gram.leads, np.float32),
+            kernel_view(self.ridge, np.float32),
+        )
+
+    def grown(self, text: Vectors, ridge: float) -> "Basis":
+        """The basis with items appended that have no behaviour.
+
+        Args:
+            text: kernel vectors of the new items.
+            ridge: λ.
+        """
+        return Basis(
+            self.text.below(text),
+            self.gram.grown(len(text.dense)),
+            np.concatenate([self.ridge, text.diagonal() + np.float32(ridge)]),
+        )
+
+    def arrays(self) -> dict[str, Array]:
+        """Plain arrays for an artifact."""
+        return {
+            "ridge": self.ridge,
+            **{f"text.{name}": values for name, values in self.text.arrays().items()},
+            **{f"gram.{name}": values for name, values in self.gram.arrays().items()},
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
+        """The basis that gave these arrays."""
+        text, gram = under(arrays, "text."), under(arrays, "gram.")
+        return cls(Vectors.from_arrays(text), Gram(**gram), arrays["ridge"])
+
+
+def under(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """The arrays whose names start with a prefix, without it."""
+    return {
+        name.removeprefix(prefix): values
+        for name, values in arrays.items()
+        if name.startswith(prefix)
+    }

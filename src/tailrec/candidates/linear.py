@@ -1,0 +1,251 @@
+"""The core model: a closed-form item model of behaviour, order and words together.
+
+A = PᵀP + K + λI, T = PᵀF + τ·offdiag(K), B = A⁻¹T, score(u) = w(u)·B (see `gram` for P and F,
+`kernel` for K, `local` for the solver). An item nobody touched has a column all the same:
+its words, smoothed by everybody's behaviour. A score is a sum over the history, and each term
+splits into what behaviour and what text gave, so explanations are exact.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from numpy.random import Generator
+from pydantic import Field
+from scipy import sparse
+
+from tailrec.candidates.arrivals import append_items
+from tailrec.candidates.basis import Basis, under
+from tailrec.candidates.dense import solve_dense
+from tailrec.candidates.gram import Bonds, gram
+from tailrec.candidates.kernel import TextKernel
+from tailrec.candidates.local import solve_local
+from tailrec.candidates.nearest import nearest_to_each_other
+from tailrec.candidates.select import history_weights, sparse_candidates
+from tailrec.dataset import DAY_US, Dataset, Features
+from tailrec.items import Array, Float32Array, Int32Array, Int64Array, ItemsBatch, QueryBatch
+from tailrec.recipe import Recipe
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Decay = Annotated[float, Field(gt=0, le=1)]
+
+
+class Linear(Recipe):
+    """Options of the core model.
+
+    Attributes:
+        words: a, weight of the words in the text kernel.
+        meaning: b, weight of the language model's vectors in the text kernel.
+        whiten: ridge of the whitening of those vectors; None leaves them as they are.
+        ridge: λ, how strongly everything shrinks to nothing.
+        text: τ, how much likeness counts as a reason, beside its part in the smoothing.
+        decay: γ of training, what a step back leaves of a past event.
+        ahead: φ of training, what a step ahead leaves of a later event.
+        reverse: share of a pair that counts against the order of time, too.
+        recall: γ of serving, what a step back leaves of a past event.
+        tilt: lean to the tail of every request, as (n_i / n_j)^tilt; below 0 to the head.
+        half_life_days: days after which an event counts half, in training and serving; None: never.
+        basket: what a pair within one basket counts; pairs a step apart count 1.
+        window: pairs further apart than this many steps are left out.
+        neighbours: m, items in the small system of each item.
+        solver: `local`, or `dense` to check it on a small shop.
+    """
+
+    kind: Literal["linear"] = "linear"
+    words: NotNegative = 6.0
+    meaning: NotNegative = 5.0
+    whiten: Positive | None = 0.01
+    ridge: Positive = 100.0
+    text: NotNegative = 0.75
+    decay: Decay = 0.65
+    ahead: Decay = 0.3
+    reverse: NotNegative = 0.2
+    recall: Decay = 0.75
+    tilt: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    half_life_days: Positive | None = None
+    basket: NotNegative = 1.0
+    window: Annotated[int, Field(ge=1)] = 30
+    neighbours: Annotated[int, Field(ge=1)] = 100
+    solver: Literal["local", "dense"] = "local"
+
+    def fit(self, data: Dataset, features: Features, *, rng: Generator) -> "LinearModel":
+        """Learn the model; nothing is drawn at random.
+
+        Args:
+            data: histories.
+            features: of every item of the catalogue.
+            rng: not used: the solution is in closed form.
+
+        Cost:
+            Time and memory linear in the items and in their co-occurring pairs; with the
+            dense solver cubic in the items.
+
+        Raises:
+            RecipeError: the dense solver is asked for more than `DENSE_LIMIT` items.
+        """
+        del rng
+        bonds = Bonds(self.decay, self.ahead, self.reverse, self.basket)
+        behaviour = gram(data, self._weights(data), window=self.window, bonds=bonds)
+        kernel = TextKernel.fit(features, self.words, self.meaning, self.whiten)
+        text = kernel.vectors(features)
+        near, _ = nearest_to_each_other(text, self.neighbours)
+        ridge = behaviour.diagonal + text.diagonal() + np.float32(self.ridge)
+        basis = Basis(text, behaviour, ridge)
+        solve = solve_dense if self.solver == "dense" else solve_local
+        matrix, by_text = solve(basis, near, self.neighbours)
+        by_text *= np.float32(self.text)
+        matrix.data += by_text
+        return LinearModel(self, matrix, by_text, data.item_counts, kernel, basis)
+
+    def _weights(self, data: Dataset) -> Float32Array:
+        if self.half_life_days is None:
+            return data.weight
+        age = (data.now - data.time) / DAY_US
+        return (data.weight * np.exp2(-age / self.half_life_days)).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Contributions:
+    """Why one item has its score for one person: a sum over the history, exact.
+
+    Attributes:
+        ids: int32 [H], catalogue numbers of the past items, largest contribution first.
+        behaviour: float32 [H], what co-behaviour with each past item gave.
+        text: float32 [H], what likeness of words and meaning gave.
+    """
+
+    ids: Int32Array
+    behaviour: Float32Array
+    text: Float32Array
+
+    @property
+    def score(self) -> float:
+        """The score these parts add up to."""
+        return float(self.behaviour.sum() + self.text.sum())
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """The fitted core model.
+
+    Attributes:
+        recipe: the options it was fitted with.
+        matrix: float32 CSR [I, I], B: what past item i says for item j.
+        by_text: float32 [nnz], the text part of each entry of `matrix`.
+        counts: int64 [I], training events of each item.
+        kernel: makes kernel vectors of new items' features.
+        basis: what the columns were solved from; new items are solved from it too.
+    """
+
+    recipe: Linear
+    matrix: sparse.csr_array
+    by_text: Float32Array
+    counts: Int64Array
+    kernel: TextKernel
+    basis: Basis
+
+    def candidates(self, queries: QueryBatch, k: int) -> ItemsBatch:
+        """The k best items a request; an empty history gives an empty row.
+
+        With `queries.tail` α > 0 an entry B_ij counts (n_i / n_j)^α as much, so that items with
+        few events come forward without a new fit.
+
+        Args:
+            queries: B requests.
+            k: width of the result.
+
+        Returns:
+            [B, k], best first, scores above 0.
+        """
+        row, column = self._scales(queries.tail) or (None, None)
+        return sparse_candidates(
+            self._history(queries), self.matrix, queries, k, row_scale=row, column_scale=column
+        )
+
+    def explain(self, query: QueryBatch, item: int) -> Contributions:
+        """The exact parts of an item's score for one person.
+
+        Args:
+            query: a batch of one request.
+            item: catalogue number of the item to explain.
+
+        Returns:
+            One entry for each past item that says something for or against the item.
+        """
+        weights = self._history(query)
+        past = weights.indices
+        share = weights.data
+        scales = self._scales(query.tail)
+        if scales is not None:
+            share = share * scales[0][past] * scales[1][item]
+        like = sparse.csr_array((self.by_text, self.matrix.indices, self.matrix.indptr))
+        text = share * like[past][:, [item]].toarray().ravel()
+        both = share * self.matrix[past][:, [item]].toarray().ravel()
+        order = np.argsort(-np.abs(both), kind="stable")
+        order = order[both[order] != 0]
+        return Contributions(
+            past[order].astype(np.int32), (both - text)[order], text[order].astype(np.float32)
+        )
+
+    def extended(self, features: Features) -> "LinearModel":
+        """The model with items appended that had no events when it was fitted.
+
+        Args:
+            features: [N] rows of the new items, made with the vocabulary of the fit.
+
+        Returns:
+            A model of I + N items; what it says of the first I among each other is unchanged.
+
+        Cost:
+            One small system an item.
+        """
+        text = self.kernel.vectors(features)
+        basis = self.basis.grown(text, self.recipe.ridge)
+        matrix, by_text = append_items(self.matrix, self.by_text, basis, self.recipe.text)
+        counts = np.concatenate([self.counts, np.zeros(len(text.dense), np.int64)])
+        return replace(self, matrix=matrix, by_text=by_text, basis=basis, counts=counts)
+
+    def _history(self, queries: QueryBatch) -> sparse.csr_array:
+        recipe = self.recipe
+        return history_weights(
+            queries,
+            self.matrix.shape[0],
+            decay=recipe.recall,
+            half_life_days=recipe.half_life_days,
+        )
+
+    def _scales(self, tail: float) -> tuple[Float32Array, Float32Array] | None:
+        """Factors of rows and columns that lean scores to the tail; None where nothing does."""
+        lean = tail + self.recipe.tilt
+        if lean == 0:
+            return None
+        row = ((1 + self.counts) ** lean).astype(np.float32)
+        return row, np.float32(1) / row
+
+    def arrays(self) -> dict[str, Array]:
+        """What was learnt, as plain arrays for an artifact."""
+        return {
+            "indptr": self.matrix.indptr.astype(np.int64),
+            "indices": self.matrix.indices,
+            "data": self.matrix.data,
+            "by_text": self.by_text,
+            "counts": self.counts,
+            **{f"kernel.{name}": values for name, values in self.kernel.arrays().items()},
+            **{f"basis.{name}": values for name, values in self.basis.arrays().items()},
+        }
+
+    @classmethod
+    def from_arrays(cls, recipe: Linear, arrays: Mapping[str, Array]) -> Self:
+        """The model that gave these arrays; they may be read-only and are not copied."""
+        n_items = len(arrays["counts"])
+        parts = (arrays["data"], arrays["indices"], arrays["indptr"])
+        return cls(
+            recipe,
+            sparse.csr_array(parts, shape=(n_items, n_items)),
+            arrays["by_text"],
+            arrays["counts"],
+            TextKernel.from_arrays(recipe.words, recipe.meaning, under(arrays, "kernel.")),
+            Basis.from_arrays(under(arrays, "basis.")),
+        )
