@@ -182,7 +182,8 @@ class Dataset:
         """Requests of these users, from all of their events in this dataset.
 
         Args:
-            users: int32 [B], rows of users; all of them where None.
+            users: int32 [B], rows of users, or -1 for somebody without history; all of them
+                where None.
             include_seen: do not exclude the items of the history.
             tail: passed on to the batch.
 
@@ -190,11 +191,12 @@ class Dataset:
             B requests in the order of `users`.
         """
         rows = np.arange(self.n_users, dtype=np.int32) if users is None else users
-        lengths = np.diff(self.ptr)[rows]
+        lengths = np.append(np.diff(self.ptr), 0)[rows]
         ptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         events = np.repeat(self.ptr[rows] - ptr[:-1], lengths) + np.arange(ptr[-1])
         last = np.zeros(len(rows), np.int32)
-        last[lengths > 0] = self.step[self.ptr[rows + 1][lengths > 0] - 1]
+        some = lengths > 0
+        last[some] = self.step[self.ptr[rows[some] + 1] - 1]
         item = self.item[events]
         nothing = (np.zeros(len(ptr), np.int64), np.zeros(0, np.int32))
         exclude_ptr, exclude = nothing if include_seen else (ptr, item)

@@ -18,10 +18,11 @@ from tailrec.items import (
     Int32Array,
     Int64Array,
 )
-from tailrec.simulate_world import DAY_S, Kinds, Simulation, Truth, World
+from tailrec.simulate_world import DAY_S, Simulation, Truth, World
 
 _CHOICE = 32  # products weighed against each other at each step
 _CHUNK = 8192  # people at a time: bounds the memory of a step
+_LOOSE = 0.25  # share of the looser companions
 _START = (0.35, 0.2, 0.4)  # first step of a later visit: the last type, its companion, an interest
 _GO_ON = (0.3, 0.5, 0.15)  # any other step; what is left of 1 is a random type
 
@@ -136,34 +137,36 @@ def draw_steps(world: World, visits: Visits, rng: Generator) -> Steps:
         for start in range(0, n, _CHUNK):
             people = longest_first[start : min(start + _CHUNK, n)]
             at = ptr[people] + step
-            last = item[at - 1] if step else None
-            kind = _next_kind(world, people, last, is_first[at], rng)
-            item[at] = _choose(world, shelves, people, kind, (second[at], last), rng)
+            moment = _Moment(people, second[at], is_first[at], item[at - 1] if step else None)
+            item[at] = _choose(world.truth, shelves, moment, _next_kind(world, moment, rng), rng)
     return Steps(visit, second, item)
 
 
-def _next_kind(
-    world: World,
-    people: Int64Array,
-    last: Int32Array | None,
-    is_first: BoolArray,
-    rng: Generator,
-) -> Int32Array:
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """Some people about to look at their next product; each [P]."""
+
+    people: Int64Array
+    second: Int64Array
+    is_first: BoolArray  # of a visit
+    last: Int32Array | None  # the product before; None at the very first step
+
+
+def _next_kind(world: World, moment: _Moment, rng: Generator) -> Int32Array:
     """int32 [P], the type of product that each person looks at next."""
-    kinds: Kinds = world.kinds
+    people, n = moment.people, len(moment.people)
     cumulated = np.cumsum(world.people.interest_share[people], 1)
-    place = (rng.random((len(people), 1)) > cumulated[:, :-1]).sum(1)
+    place = (rng.random((n, 1)) > cumulated[:, :-1]).sum(1)
     interest = world.people.interest[people, place]
-    if last is None:
-        return interest
-    now = world.products.kind[last]
-    match = kinds.companion[now, (rng.random(len(people)) < 0.25).astype(int)]
-    stroll = np.searchsorted(np.cumsum(kinds.demand), rng.random(len(people)))
-    stroll = np.minimum(stroll, len(kinds.name) - 1)
-    mood = rng.random((len(people), 1))
-    bounds = np.where(is_first[:, None], np.cumsum(_START), np.cumsum(_GO_ON))
-    choice = (mood >= bounds).sum(1)
-    return np.choose(choice, [now, match, interest, stroll]).astype(np.int32)
+    if moment.last is None:
+        return np.asarray(interest, np.int32)
+    now = world.products.kind[moment.last]
+    match = world.kinds.companion[now, (rng.random(n) < _LOOSE).astype(int)]
+    stroll = np.searchsorted(np.cumsum(world.kinds.demand), rng.random(n))
+    stroll = np.minimum(stroll, len(world.kinds.name) - 1)
+    bounds = np.where(moment.is_first[:, None], np.cumsum(_START), np.cumsum(_GO_ON))
+    choice = (rng.random((n, 1)) >= bounds).sum(1)
+    return np.asarray(np.choose(choice, [now, match, interest, stroll]), np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,30 +195,22 @@ class _Shelves:
 
 
 def _choose(
-    world: World,
-    shelves: _Shelves,
-    people: Int64Array,
-    kind: Int32Array,
-    when: tuple[Int64Array, Int32Array | None],
-    rng: Generator,
+    truth: Truth, shelves: _Shelves, moment: _Moment, kind: Int32Array, rng: Generator
 ) -> Int32Array:
     """int32 [P], one product of each person's type that has arrived by then."""
-    second, last = when
-    recipe, truth = world.truth.recipe, world.truth
     low = shelves.start[kind]
-    high = np.searchsorted(shelves.key, kind * shelves.span + second, "right")
+    arrived = kind.astype(np.int64) * shelves.span + moment.second
+    high = np.searchsorted(shelves.key, arrived, "right")
     floor, top = shelves.appeal[low][:, None], shelves.appeal[high][:, None]
-    drawn = floor + rng.random((len(people), _CHOICE)) * (top - floor)
+    drawn = floor + rng.random((len(kind), _CHOICE)) * (top - floor)
     place = np.searchsorted(shelves.appeal, drawn, "right") - 1
     options = shelves.item[np.clip(place, low[:, None], high[:, None] - 1)]
-    style = shelves.style[options]
-    likes = truth.user_factors[people][:, shelves.style.shape[1] :]
-    wish = recipe.taste * likes
-    if last is not None:
-        wish = wish + recipe.drift * shelves.style[last]
-    pull = np.einsum("pcd,pd->pc", style, wish)
-    pull += np.log(truth.freshness(second[:, None] - truth.born_s[options]))
+    wish = truth.recipe.taste * truth.user_factors[moment.people][:, shelves.style.shape[1] :]
+    if moment.last is not None:
+        wish = wish + truth.recipe.drift * shelves.style[moment.last]
+    pull = np.einsum("pcd,pd->pc", shelves.style[options], wish).astype(np.float64)
+    pull += np.log(truth.freshness(moment.second[:, None] - truth.born_s[options]))
     pull += rng.gumbel(size=pull.shape)
-    if last is not None:
-        pull[options == last[:, None]] = -np.inf  # nobody goes to where they are, if there is more
-    return options[np.arange(len(people)), pull.argmax(1)]
+    if moment.last is not None:  # nobody goes to where they are, if there is more to see
+        pull[options == moment.last[:, None]] = -np.inf
+    return np.asarray(options[np.arange(len(kind)), pull.argmax(1)], np.int32)

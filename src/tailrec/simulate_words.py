@@ -44,7 +44,7 @@ DEPARTMENTS: Final = MappingProxyType(
             _types(
                 Decoration="wall clock, picture frame, photo album, vase, candle holder, tea light,"
                 " wall mirror, door wreath",
-                Lighting="table lamp, lamp shade, light bulb, fairy lights, floor lamp, lantern",
+                Lighting="table lamp, lamp shade, wall light, fairy lights, floor lamp, lantern",
                 Textiles="cushion cover, cushion, throw blanket, rug, curtain, curtain tieback",
                 Storage="storage basket, wall shelf, coat hook, laundry hamper, jewellery box",
             ),
@@ -82,7 +82,7 @@ DEPARTMENTS: Final = MappingProxyType(
             _types(
                 Women="summer dress, cardigan, blouse, midi skirt, leggings, trench coat, swimsuit",
                 Men="oxford shirt, chinos, leather belt, polo shirt, hooded sweater, rain jacket",
-                Shoes="trainers, ankle boots, sandals, loafers, shoe care kit, wool socks",
+                Shoes="trainers, ankle boots, sandals, loafers, shoe care kit, slippers",
                 Accessories="scarf, gloves, beanie, tote bag, wallet, sunglasses, earrings",
             ),
             _words(
@@ -93,11 +93,10 @@ DEPARTMENTS: Final = MappingProxyType(
         ),
         "Garden": Department(
             _types(
-                Growing="plant pot, potting soil, plant food, seed tray, tomato seeds, herb seeds,"
-                " watering can",
+                Growing="plant pot, plant saucer, plant stand, seed tray, watering can",
                 Tools="hand trowel, garden fork, secateurs, garden gloves, garden hose, hose reel",
                 Outdoor_Living="garden bench, parasol, parasol base, fire pit, hammock",
-                Wildlife="bird feeder, bird seed, nest box, bird bath, bee hotel, fat balls",
+                Wildlife="bird feeder, bird table, nest box, bird bath, bee hotel, hedgehog house",
             ),
             _words("terracotta, cedar, zinc, teak, willow, slate, cork, bronze, steel"),
             _words("small, medium, large, pack of 3, pack of 10"),
@@ -175,7 +174,7 @@ STYLES: Final = MappingProxyType(
 )
 
 COLOURS: Final = _words(
-    "white, black, navy, sage green, mustard, blush pink, charcoal, terracotta, cream, teal, red,"
+    "white, black, navy, sage green, mustard, blush pink, graphite, rust, cream, teal, red,"
     " lilac, sky blue, olive, gold, silver"
 )
 
@@ -183,15 +182,16 @@ BRAND_STARTS: Final = _words(
     "Alder, Birk, Clove, Dahl, Elm, Fjord, Grove, Hazel, Iris, Juno, Kestrel, Lumi, Maren, Nørd,"
     " Otter, Plum, Quill, Rowan, Søl, Thyme, Umbra, Vesper, Wren, Yarrow, Zinn, Café, Mère, Über"
 )
-BRAND_ENDS: Final = _words(
-    " & Co, house, well, field, Studio, ford, works, ley, mark, Atelier, wick, stead, haven, berg"
-)
+BRAND_ENDS: Final = (
+    " & Co", "house", "well", "field", " Studio", "ford", "works",
+    "ley", "mark", " Atelier", "wick", "haven",
+)  # fmt: skip
 
 DESCRIPTIONS: Final = (
     "{Style} {type} in {colour}, with {material}: {phrase}. {Size}. By {brand}.",
-    "This {type} brings {phrase}. {Material} and {colour}, {size}, from {brand}.",
-    "{brand} presents a {style} {type} ({size}). {Colour} with a note of {material}; {phrase}.",
-    "A {style} {type} for people who like {phrase}. {Size}, {colour}, {material}.",
+    "{brand} {type}, {size}: {phrase}. {Material} and {colour}.",
+    "{brand} presents the {style} {type} ({size}). {Colour} with a note of {material}; {phrase}.",
+    "For people who like {phrase}: {style} {type}. {Size}, {colour}, {material}.",
 )
 
 REVIEWS: Final = (

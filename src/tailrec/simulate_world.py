@@ -30,9 +30,9 @@ class Simulation(Recipe):
     visits: float = Field(6.0, ge=1, description="mean visits of a person")
     steps: float = Field(4.0, ge=1, description="mean products looked at in a visit")
     arriving: float = Field(0.3, ge=0, lt=1, description="share of products that come later")
-    zipf: float = Field(0.9, ge=0, description="exponent of the products' hidden appeal")
+    zipf: float = Field(1.0, ge=0, description="exponent of the products' hidden appeal")
     taste: float = Field(3.0, ge=0, description="how far people choose by their style")
-    drift: float = Field(2.5, ge=0, description="how far people stay near the last product")
+    drift: float = Field(3.0, ge=0, description="how far people stay near the last product")
     repeat: float = Field(0.3, ge=0, lt=1, description="chance to buy a used-up product again")
     impressions: bool = Field(True, description="log what was shown but not clicked, too")
     slate_size: int = Field(10, ge=1, description="products shown at the start of a visit")
@@ -232,14 +232,19 @@ def build_world(recipe: Simulation, rng: Generator) -> World:
         appeal=_appeal(recipe, rng),
         quality=rng.normal(size=recipe.n_items).astype(np.float32),
         born_s=_born(recipe, rng),
-        attention=np.arange(1, recipe.slate_size + 1) ** -recipe.attention,
+        attention=np.arange(1.0, recipe.slate_size + 1) ** -recipe.attention,
     )
     return World(kinds, products, people, truth)
 
 
 def brand_names() -> tuple[str, ...]:
     """Every brand a simulated shop may sell."""
-    return tuple(start + end for end in BRAND_ENDS for start in BRAND_STARTS)
+    starts, ends = len(BRAND_STARTS), len(BRAND_ENDS)
+    # Both parts change from one brand to the next, and no pair comes twice.
+    return tuple(
+        BRAND_STARTS[n % starts] + BRAND_ENDS[(n // starts + n) % ends]
+        for n in range(starts * ends)
+    )
 
 
 def _kinds(recipe: Simulation, rng: Generator) -> Kinds:
@@ -251,25 +256,22 @@ def _kinds(recipe: Simulation, rng: Generator) -> Kinds:
     # A small shop has few categories, and each of its types several products.
     n = int(np.clip(recipe.n_opening // 50, 1, len(categories)))
     chosen = [categories[row] for row in np.linspace(0, len(categories) - 1, n).astype(int)]
-    name, path, department, nature, companion = [], [], [], [], []
     roots = dict(zip(DEPARTMENTS, _unit(rng.normal(size=(len(DEPARTMENTS), _DIM))), strict=True))
+    rows: list[tuple[str, str, str]] = []
+    nature, companion = [], []
     for root, category, all_types in chosen:
         types = all_types[: recipe.n_opening]
-        first = len(name)
         trunk = roots[root] + 0.8 * _unit(rng.normal(size=(1, _DIM)))
         nature.append(_unit(trunk + 0.8 * _unit(rng.normal(size=(len(types), _DIM)))))
-        places = np.arange(len(types))
-        companion.append(
-            first + np.stack([(places + 1) % len(types), (places + 3) % len(types)], 1)
-        )
-        name += types
-        path += [f"{root} > {category} > {kind}" for kind in types]
-        department += [root] * len(types)
-    demand = rng.lognormal(sigma=0.7, size=len(name))
+        beside = (np.arange(len(types))[:, None] + [1, 3]) % len(types)
+        companion.append(len(rows) + beside)
+        rows += [(kind, f"{root} > {category} > {kind}", root) for kind in types]
+    name, path, department = zip(*rows, strict=True)
+    demand = rng.lognormal(sigma=0.7, size=len(rows))
     return Kinds(
-        tuple(name),
-        tuple(path),
-        tuple(department),
+        name,
+        path,
+        department,
         demand / demand.sum(),
         np.concatenate(nature).astype(np.float32),
         np.concatenate(companion).astype(np.int32),
@@ -278,7 +280,8 @@ def _kinds(recipe: Simulation, rng: Generator) -> Kinds:
 
 def _products(recipe: Simulation, kinds: Kinds, rng: Generator) -> Products:
     n = recipe.n_items
-    width = rng.lognormal(sigma=0.5, size=len(kinds.name))
+    # What many people look for comes in more variety.
+    width = np.sqrt(kinds.demand) * rng.lognormal(sigma=0.3, size=len(kinds.name))
     kind = rng.choice(len(kinds.name), n, p=width / width.sum())
     # Every type is there on the first day, so that a visit never meets an empty shelf.
     kind[: len(kinds.name)] = rng.permutation(len(kinds.name))

@@ -58,7 +58,7 @@ class Linear(Recipe):
     meaning: NotNegative = 5.0
     whiten: Positive | None = 0.01
     ridge: Positive = 100.0
-    text: NotNegative = 0.75
+    text: Positive = 0.75
     decay: Decay = 0.65
     ahead: Decay = 0.3
     reverse: NotNegative = 0.2
@@ -206,6 +206,20 @@ class LinearModel:
         matrix, by_text = append_items(self.matrix, self.by_text, basis, self.recipe.text)
         counts = np.concatenate([self.counts, np.zeros(len(text.dense), np.int64)])
         return replace(self, matrix=matrix, by_text=by_text, basis=basis, counts=counts)
+
+    def served_as(self, recipe: Linear) -> "LinearModel":
+        """The same fit under other options that matter after it: text, recall, tilt, half-life.
+
+        Args:
+            recipe: differs from the model's own in nothing else.
+        """
+        if recipe.text == self.recipe.text:
+            return replace(self, recipe=recipe)
+        text = self.by_text * np.float32(recipe.text / self.recipe.text)
+        values = self.matrix.data - self.by_text + text
+        parts = (values, self.matrix.indices, self.matrix.indptr)
+        matrix = sparse.csr_array(parts, shape=self.matrix.shape)
+        return replace(self, recipe=recipe, matrix=matrix, by_text=text)
 
     def _history(self, queries: QueryBatch) -> sparse.csr_array:
         recipe = self.recipe

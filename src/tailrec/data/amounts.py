@@ -59,20 +59,23 @@ def _item_prices(frame: pl.DataFrame, options: Cleaning) -> Verdict:
 def quantities(frame: pl.DataFrame, options: Cleaning) -> Verdict:
     """Caps (or rejects) quantities far above what is usual for the item.
 
-    Usual is judged on logarithms: an order of ten dozen is no outlier among dozens. A value in
-    money shrinks with its quantity.
+    Usual is judged on logarithms: an order of ten dozen is no outlier among dozens. A value that
+    is the quantity, or quantity times price, is capped with it. Where the file states another
+    value, as for fuel sold by the millilitre, that value is the measure and nothing is capped.
     """
     if QUANTITY not in frame.columns:
         return Verdict(frame)
-    limit = _limits(frame, options)
-    quantity = pl.col(QUANTITY)
+    limit, quantity, value = _limits(frame, options), pl.col(QUANTITY), pl.col(c.VALUE)
     over = quantity > limit
-    shown = said("quantity ", quantity.cast(pl.String), " is over ", limit.cast(pl.String))
+    if c.VALUE in frame.columns:
+        made = quantity * pl.col(c.PRICE) if c.PRICE in frame.columns else quantity
+        over &= value.is_null() | ((value - made).abs() <= 1e-6 * made.abs())
     if options.outliers == "reject":
-        return Verdict(frame, first_of(frame.with_columns(limit), (over, shown)))
+        shown = said("quantity ", quantity.cast(pl.String), " is over ", limit.cast(pl.String))
+        return Verdict(frame, first_of(frame, (over, shown)))
     capped = [pl.when(over).then(limit).otherwise(quantity).alias(QUANTITY)]
     if c.VALUE in frame.columns:
-        capped.append(pl.when(over).then(pl.col(c.VALUE) * limit / quantity).otherwise(c.VALUE))
+        capped.append(pl.when(over).then(value * limit / quantity).otherwise(value).alias(c.VALUE))
     return Verdict(frame.with_columns(capped))
 
 

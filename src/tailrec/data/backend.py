@@ -17,13 +17,14 @@ from typing import Any, ClassVar
 import polars as pl
 import pyarrow as pa
 from adbc_driver_manager import dbapi
-from sqlalchemy import Dialect, Executable, Select, TableClause, column, table, text
+from sqlalchemy import Dialect, Select, TableClause, column, table, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import CompilerElement
 
 from tailrec.errors import StoreError
 
-DRIVER_ERRORS = (dbapi.Error, pa.ArrowException, OSError)
+DRIVER_ERRORS = (dbapi.Error, pa.ArrowException, OSError, pl.exceptions.ComputeError)
 
 Schema = Mapping[str, pl.DataType]
 Insert = sqlite.Insert | postgresql.Insert
@@ -49,24 +50,38 @@ class Connection:
         self._raw = raw
         self._database = database
 
-    def run(self, statement: Executable) -> int:
-        """Run a statement that gives no rows; returns how many rows it changed, if it writes."""
+    def run(self, statement: CompilerElement) -> None:
+        """Run a statement that gives no rows."""
         query = self._database.compiled(statement)
         with self._raw.cursor() as cursor:
             cursor.execute(query.sql, query.bind({}))
-            n_changed = int(cursor.rowcount)
-        if n_changed < 0 and self._database.changes is not None:
-            return int(self.rows(self._database.changes).item())
-        return n_changed
 
-    def rows(self, statement: Executable | Query, **values: object) -> pl.DataFrame:
-        """The rows of a statement that gives few."""
+    def changed(self, statement: CompilerElement) -> int:
+        """Run a statement without parameters; returns how many rows it wrote.
+
+        PostgreSQL's driver does not count where there are parameters; use RETURNING there.
+        """
         query = self._database.compiled(statement)
         with self._raw.cursor() as cursor:
-            cursor.execute(query.sql, query.bind(values))
-            return pl.DataFrame(cursor.fetch_arrow_table())
+            cursor.execute(query.sql)
+            n_changed = int(cursor.rowcount)
+        asked = self._database.changes
+        return n_changed if asked is None else int(self.rows(asked).item())
 
-    def batches(self, statement: Executable, batch_rows: int, skip: int) -> Iterator[pl.DataFrame]:
+    def rows(
+        self, statement: CompilerElement | Query, *, at_most: int = 1000, **values: object
+    ) -> pl.DataFrame:
+        """The rows of a statement that gives `at_most` of them."""
+        query = self._database.compiled(statement)
+        with self._raw.cursor() as cursor:
+            cursor.adbc_statement.set_options(**self._database.chunks(at_most))
+            cursor.execute(query.sql, query.bind(values))
+            # The Arrow stream itself: a detour by pyarrow costs more than finding the rows.
+            return pl.DataFrame(cursor.fetch_arrow())
+
+    def batches(
+        self, statement: CompilerElement, batch_rows: int, skip: int
+    ) -> Iterator[pl.DataFrame]:
         """The rows of a statement after the first `skip`, `batch_rows` at a time."""
         query = self._database.compiled(statement)
         with self._raw.cursor() as cursor:
@@ -128,8 +143,6 @@ class Database(ABC):
         Raises:
             StoreError: the database refuses or fails.
         """
-        if self._closed:
-            raise StoreError(f"the store at {self.name} was closed; open it again")
         raw: dbapi.Connection | None = None
         try:
             raw = self._taken()
@@ -161,13 +174,14 @@ class Database(ABC):
             yield connection
             connection.run(text("COMMIT"))
 
-    def compiled(self, statement: Executable | Query) -> Query:
+    def compiled(self, statement: CompilerElement | Query) -> Query:
         """A statement in this database's words; what is compiled already stays as it is."""
         if isinstance(statement, Query):
             return statement
-        compiler = statement.compile(dialect=self.dialect)  # type: ignore[attr-defined]
-        assert isinstance(compiler, SQLCompiler)
-        return Query(str(compiler), tuple(compiler.positiontup or ()), compiler.params)
+        compiler = statement.compile(dialect=self.dialect)
+        # DDL and plain text are compiled without parameters.
+        names = compiler.positiontup if isinstance(compiler, SQLCompiler) else None
+        return Query(str(compiler), tuple(names or ()), compiler.params or {})
 
     def close(self) -> None:
         """Close every connection; those in use follow when they are given back."""
@@ -175,6 +189,8 @@ class Database(ABC):
         self._drop_idle()
 
     def _taken(self) -> dbapi.Connection:
+        if self._closed:
+            raise StoreError(f"the store at {self.name} was closed; open it again")
         try:
             return self._idle.pop()
         except IndexError:
@@ -224,6 +240,18 @@ class Database(ABC):
     @abstractmethod
     def problems(self, connection: Connection) -> list[str]:
         """What is wrong with the files or the server, a sentence each."""
+
+
+def typed(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """A frame as the driver gave it, in the types of a table."""
+    # Column by column: a cast of the frame wakes polars' threads, which takes longer than a
+    # whole query for a few rows, and many times that on a busy machine.
+    return pl.DataFrame(
+        [
+            column if column.dtype == schema[column.name] else column.cast(schema[column.name])
+            for column in frame
+        ]
+    )
 
 
 def aware(moment: datetime) -> datetime:

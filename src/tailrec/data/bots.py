@@ -39,8 +39,14 @@ def _busy(acted: pl.DataFrame, options: Cleaning) -> pl.DataFrame:
 def _steady(acted: pl.DataFrame, options: Cleaning) -> pl.DataFrame:
     gap = pl.col(c.TIMESTAMP).diff().over(c.USER_ID).dt.total_microseconds() / 1e6
     instants = acted.select(c.USER_ID, c.TIMESTAMP).unique().sort(c.USER_ID, c.TIMESTAMP)
-    gaps = instants.with_columns(gap.alias("gap")).group_by(c.USER_ID).agg(
-        pl.len(), pl.col("gap").mean(), (pl.col("gap").std() / pl.col("gap").mean()).alias("spread")
+    gaps = (
+        instants.with_columns(gap.alias("gap"))
+        .group_by(c.USER_ID)
+        .agg(
+            pl.len(),
+            pl.col("gap").mean(),
+            (pl.col("gap").std() / pl.col("gap").mean()).alias("spread"),
+        )
     )
     clockwork = gaps.filter(
         (pl.col("len") >= options.bot_instants)

@@ -6,6 +6,7 @@ from numba import njit
 
 from tailrec import columns as c
 from tailrec.data.cleaning import Cleaning
+from tailrec.data.jsonlines import ROW
 from tailrec.data.mapping import QUANTITY
 from tailrec.data.rules import Verdict, first_of, said
 from tailrec.items import Float64Array, Int64Array
@@ -52,23 +53,27 @@ def cancellations(frame: pl.DataFrame, options: Cleaning) -> Verdict:
 
 def _matched(marked: pl.DataFrame) -> pl.DataFrame:
     """The rows with what is left of their quantity, and the row that took a purchase back."""
-    place, row = "_place", "_row"
+    place, pair = "_place", [c.USER_ID, c.ITEM_ID]
+    bought = marked.with_row_index(place).filter(
+        (pl.col(c.TYPE) == "purchase") & pl.col(c.USER_ID).is_not_null()
+    )
     part = (
-        marked.with_row_index(place)
-        .filter((pl.col(c.TYPE) == "purchase") & pl.col(c.USER_ID).is_not_null())
-        .with_columns(pl.struct(c.USER_ID, c.ITEM_ID).rank("dense").alias("_group"))
-        .sort("_group", c.TIMESTAMP, _CANCELS, place)
+        bought.join(bought.filter(_CANCELS), on=pair, how="semi")
+        .sort(*pair, c.TIMESTAMP, _CANCELS, place)
+        .with_columns(pl.struct(pair).rle_id().alias("_group"))
     )
     sign = pl.when(_CANCELS).then(-1.0).otherwise(1.0)
     sizes = part.select(sign * pl.col(QUANTITY).fill_null(0).abs()).to_series().to_numpy()
     left, by = take_back(part["_group"].to_numpy().astype(np.int64), sizes)
-    rows = part[row].to_numpy()
+    rows = part[ROW].to_numpy()
     outcome = part.select(place).with_columns(
         pl.Series(_LEFT, left), pl.Series(_BY, np.where(by < 0, -1, rows[by])).replace(-1, None)
     )
-    return marked.with_row_index(place).join(
-        outcome, on=place, how="left", maintain_order="left"
-    ).drop(place)
+    return (
+        marked.with_row_index(place)
+        .join(outcome, on=place, how="left", maintain_order="left")
+        .drop(place)
+    )
 
 
 @njit(cache=True)

@@ -12,7 +12,7 @@ from tailrec.data.cancellations import cancellations
 from tailrec.data.cleaning import Cleaning, CleaningReport, RuleName, RuleReport
 from tailrec.data.coerce import BAD
 from tailrec.data.jsonlines import ROW
-from tailrec.data.rules import SOURCE, Verdict
+from tailrec.data.rules import Verdict
 
 RULE = "rule"
 REASON = "reason"

@@ -25,7 +25,11 @@ RuleName = Literal[
     "bots",
     "keys",
 ]
+TimeFormat = Literal[
+    "", "iso", "month-first", "day-first", "words", "epoch-s", "epoch-ms", "epoch-us", "epoch-ns"
+]
 RULE_ORDER: Final[tuple[RuleName, ...]] = RuleName.__args__  # type: ignore[attr-defined]
+
 
 class Cleaning(Recipe):
     """Which rules run, in which order, and how strict they are.
@@ -60,8 +64,8 @@ class Cleaning(Recipe):
     """
 
     rules: tuple[RuleName, ...] = RULE_ORDER
-    most_unreadable: float = Field(0.5, ge=0, le=1)
-    time_format: str = ""
+    most_unreadable: float = Field(default=0.5, ge=0, le=1)
+    time_format: TimeFormat = ""
     earliest: datetime = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
     asof: datetime | None = None
     event_types: dict[str, str] = Field(
@@ -84,16 +88,16 @@ class Cleaning(Recipe):
     product: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     upper_titles: bool = False
-    max_price: float = Field(1_000_000, gt=0)
+    max_price: float = Field(default=1_000_000, gt=0)
     cancel_prefix: str = ""
-    quantity_spread: float = Field(6, gt=0)
-    quantity_floor: float = Field(100, ge=1)
-    quantity_rows: int = Field(20, ge=1)
+    quantity_spread: float = Field(default=6, gt=0)
+    quantity_floor: float = Field(default=100, ge=1)
+    quantity_rows: int = Field(default=20, ge=1)
     outliers: Literal["cap", "reject"] = "cap"
-    bot_daily: int = Field(2_000, ge=1)
-    bot_steady: float = Field(0.05, ge=0)
-    bot_gap_s: float = Field(600, ge=0)
-    bot_instants: int = Field(200, ge=3)
+    bot_daily: int = Field(default=2_000, ge=1)
+    bot_steady: float = Field(default=0.05, ge=0)
+    bot_gap_s: float = Field(default=600, ge=0)
+    bot_instants: int = Field(default=200, ge=3)
 
     @field_validator("rules")
     @classmethod
@@ -115,8 +119,13 @@ class Cleaning(Recipe):
         return self.model_copy(update={"rules": tuple(r for r in self.rules if r not in names)})
 
     def over(self, base: "Cleaning") -> "Cleaning":
-        """The options set here, and those of `base` for all that were not set."""
-        return base.model_copy(update={n: getattr(self, n) for n in self.model_fields_set})
+        """The options that differ from their defaults here, and those of `base` for the rest.
+
+        A recipe file states its defaults too, so having been stated is no sign of a wish.
+        """
+        usual = Cleaning()
+        wished = [n for n in Cleaning.model_fields if getattr(self, n) != getattr(usual, n)]
+        return base.model_copy(update={name: getattr(self, name) for name in wished})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +162,7 @@ class CleaningReport:
         table: the table the rows are for.
         rows: rows read.
         kept: rows that passed, changed ones included.
-        changed: rows kept with other values than they had.
+        changed: rows kept that some rule changed.
         rules: one entry a rule, in the order they ran.
         notes: what else happened, in sentences.
 
@@ -200,14 +209,10 @@ class CleaningReport:
         return {**asdict(self), "rejected": self.rejected}
 
     def table_rows(self) -> list[tuple[str, str, str, str]]:
-        """Rule, rejected, changed and examples as texts: a heading, the rules, the sum."""
+        """Rule, changed, rejected and examples as texts, one row a rule; the last is the sum."""
         body = [
-            (rule.name, f"{rule.rejected:,}", f"{rule.changed:,}", "\n".join(rule.examples))
+            (rule.name, f"{rule.changed:,}", f"{rule.rejected:,}", "\n".join(rule.examples))
             for rule in self.rules
         ]
         total = f"{self.rows:,} rows = {self.kept:,} kept + {self.rejected:,} rejected"
-        return [
-            ("rule", "rejected", "changed", "examples"),
-            *body,
-            (self.table, f"{self.rejected:,}", f"{self.changed:,}", total),
-        ]
+        return [*body, ("all", f"{self.changed:,}", f"{self.rejected:,}", total)]

@@ -147,8 +147,11 @@ def _from_text(values: pl.Series, time_format: str) -> pl.Series:
         .str.replace(r"^(\d{1,4})[-/.](\d{1,2})[-/.](\d{1,4})", "${1}-${2}-${3}")
         .str.replace(r"^(\S{8,10})[T_](\d)", "${1} ${2}")
         .str.replace(r"\s*(Z|UTC|GMT)$", "+00:00")
-        .str.replace(r"([+-]\d\d):?(\d\d)$", "${1}:${2}")
+        .str.replace(r"(:[\d.]+)\s?([+-]\d\d):?(\d\d)$", "${1}${2}:${3}")
     )
+    # The parser takes '3' for a year; ours have four digits.
+    year = r"^\d{4}-" if time_format == "iso" else r"[-\s]\d{4}( |$)"
+    plain = plain.set(~plain.str.contains(year), None)
     times = pl.Series(values.name, [None], _UTC).new_from_index(0, len(values))
     for pattern in TIME_FORMATS[time_format]:
         kind = _UTC if pattern.endswith("%:z") else pl.Datetime("us")

@@ -61,11 +61,10 @@ def _series(name: str, values: Sequence[object]) -> pl.Series:
     present = [value for value in values if value is not None]
     kinds = {type(value) for value in present}
     if kinds <= {bool} or kinds <= {str}:
-        dtype = pl.Boolean() if kinds == {bool} else pl.String()
-        return pl.Series(name, values, dtype)
+        return pl.Series(name, values, pl.Boolean() if kinds == {bool} else pl.String())
     if kinds <= {int, float}:
-        dtype = pl.Int64() if kinds == {int} and _small(present) else pl.Float64()
-        return pl.Series(name, values, dtype, strict=False)
+        whole = kinds == {int} and _small(present)
+        return pl.Series(name, values, pl.Int64() if whole else pl.Float64(), strict=False)
     if kinds == {list} and all(isinstance(part, str) for v in present for part in _parts(v)):
         return pl.Series(name, values, pl.List(pl.String))
     return pl.Series(name, [_text(value) for value in values], pl.String)

@@ -13,39 +13,48 @@ def check_no_leak(split: Split, data: Dataset) -> None:
     """Compare a split with the whole data it was cut from.
 
     Nothing in train may be later than the global cut, or, without one, later than the instant of
-    the user's own request; weights may not grow by what came later; nothing asked for and
-    nothing withheld may be in train; requests hold exactly what train knows of their users.
+    the user's own request; nor may an event be missing or weigh more because of what came later;
+    nothing asked for and nothing withheld may be in train; requests hold exactly what train
+    knows of their users.
 
     Args:
         split: a split of `data`.
         data: whole histories, from before and after the cut.
 
     Raises:
-        DataError: the split leaks; names what, and how often.
+        DataError: the split leaks; names each way, and how often.
     """
     if split.train.n_users != data.n_users or split.train.n_items != data.n_items:
         raise DataError(
             f"split {split.name!r} has {split.train.n_users} users and {split.train.n_items} items,"
             f" the data {data.n_users} and {data.n_items}; check it against what it was cut from"
         )
-    for what, wrong in (_in_train(split, data) | _in_requests(split, data)).items():
-        if wrong.any():
-            raise DataError(f"split {split.name!r} leaks: {what} ({int(wrong.sum())} times)")
+    checks = _in_train(split, data) | _in_requests(split, data)
+    leaks = [f"{what} ({int(wrong.sum())} times)" for what, wrong in checks.items() if wrong.any()]
+    if leaks:
+        raise DataError(f"split {split.name!r} leaks: {'; '.join(leaks)}")
 
 
 def _in_train(split: Split, data: Dataset) -> dict[str, BoolArray]:
     """What train may not hold, each with a mask of where it does."""
     train = split.train
-    limit = np.full(data.n_users, np.iinfo(np.int64).max if split.cut is None else split.cut - 1)
-    limit[split.users] = np.minimum(limit[split.users], split.asof)
+    bound = np.full(data.n_users, np.iinfo(np.int64).max if split.cut is None else split.cut)
+    bound[split.users] = np.minimum(bound[split.users], split.asof)
+    # Without a global cut, events of the instant that is asked for may come before the target.
+    limit = bound if split.cut is None else bound - 1
     past = settle_repeats(data.keep(data.time <= limit[data.user]), "last")
+    sure = (data.time < bound[data.user]) & ~split.withheld[data.item]
     learnt = _pairs(data, train.user, train.item)
     at, real = _find(_pairs(data, past.user, past.item), learnt)
     clock = train.time.max(initial=0) if split.cut is None else split.cut
     return {
         "train holds events after the cut": train.time > limit[train.user],
         "train holds events that the data does not have before the cut": ~real,
-        "train weighs events by what came after the cut": train.weight[real] > past.weight[at[real]],
+        "train weighs events by what came after the cut": train.weight[real]
+        > past.weight[at[real]],
+        "train lacks events from before the cut": ~np.isin(
+            _pairs(data, data.user[sure], data.item[sure]), learnt
+        ),
         "train holds what is asked for": np.isin(learnt, _asked(split, data)),
         "train holds events of withheld items": split.withheld[train.item],
         "the clock of train is ahead of the cut": np.array([train.now > clock]),

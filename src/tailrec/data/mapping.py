@@ -20,6 +20,7 @@ WORKING: Final = MappingProxyType(
 )
 """Columns an events file may have besides those of the table; cleaning uses them."""
 
+_NOTHING = ("", "null", "none", "nan", "nat", "na", "n/a", r"\n", "-")
 _WITH_ATTRIBUTES = ("items", "users")
 
 
@@ -78,6 +79,13 @@ class Layout:
         working = WORKING if self.table == "events" else {}
         return {**c.TABLES[self.table], **working}
 
+    def timed(self, time_format: str) -> Self:
+        """The same layout with one way to write times; '' leaves it to be found."""
+        if not time_format:
+            return self
+        times = [name for name, dtype in self.types.items() if isinstance(dtype, pl.Datetime)]
+        return replace(self, time_formats=dict.fromkeys(times, time_format))
+
     def learn(self, frame: pl.DataFrame, origin: str) -> Self:
         """The same layout, knowing how the file writes its times."""
         times = [name for name, dtype in self.types.items() if isinstance(dtype, pl.Datetime)]
@@ -103,7 +111,7 @@ class Layout:
         Raises:
             SchemaError: a column is missing or of the wrong type.
         """
-        named = self._named(frame, origin)
+        named = _emptied(self._named(frame, origin), self.types)
         columns = [named[ROW]]
         for name, dtype in self.types.items():
             if name not in named.columns:
@@ -156,19 +164,30 @@ class Layout:
         return ours.with_columns(text.alias(c.ATTRIBUTES))
 
 
+def _emptied(named: pl.DataFrame, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Words for 'nothing' as null, where a number, a time or a flag is expected."""
+    expected = [name for name, dtype in types.items() if dtype != pl.String()]
+    texts = [n for n in expected if n in named.columns and named.schema[n] == pl.String]
+    nothing = pl.col(texts).str.strip_chars().str.to_lowercase().is_in(_NOTHING)
+    return named.with_columns(pl.when(~nothing).then(pl.col(texts))) if texts else named
+
+
 def json_object(frame: pl.DataFrame) -> pl.Series:
     """One JSON object a row, without empty values; null where nothing is left."""
     pairs = [
-        pl.when(pl.col(name).is_not_null() & (pl.col(name).cast(pl.String, strict=False) != ""))
-        .then(pl.struct(name).struct.json_encode().str.slice(1).str.head(-1))
-        .otherwise(None)
-        if not frame.schema[name].is_nested()
-        else pl.struct(name).struct.json_encode().str.slice(1).str.head(-1)
-        for name in frame.columns
+        pl.when(_says_something(name, dtype)).then(
+            pl.struct(name).struct.json_encode().str.slice(1).str.head(-1)
+        )
+        for name, dtype in frame.schema.items()
     ]
     body = pl.concat_str(pairs, separator=",", ignore_nulls=True)
     whole = pl.when(body != "").then(pl.lit("{") + body + pl.lit("}"))
     return frame.select(whole.alias(c.ATTRIBUTES)).to_series()
+
+
+def _says_something(name: str, dtype: pl.DataType) -> pl.Expr:
+    present = pl.col(name).is_not_null()
+    return present & (pl.col(name) != "") if dtype == pl.String else present
 
 
 def _parts(source: str, frame: pl.DataFrame) -> list[str]:

@@ -29,10 +29,9 @@ def plain_text(path: Path, *, encoding: str = UTF8) -> Iterator[Path]:
         encoding: how the file is written; a byte-order mark is allowed.
 
     Raises:
-        DataError: the file is missing, empty, damaged or not in that encoding.
+        DataError: the file is damaged or not in that encoding.
     """
     codec = _codec(encoding)
-    check_readable(path)
     packed = path.suffix == ".gz"
     colons = path.name.removesuffix(".gz").endswith(".dat")
     if codec == UTF8 and not packed and not colons:

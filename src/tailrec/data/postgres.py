@@ -11,8 +11,9 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL
 
-from tailrec.data.backend import Connection, Database, Insert, Schema, aware
+from tailrec.data.backend import Connection, Database, Insert, Schema, aware, typed
 from tailrec.errors import MissingExtra
+
 
 class PostgresDatabase(Database):
     """A PostgreSQL database that belongs to one shop; instants are timestamptz.
@@ -20,7 +21,7 @@ class PostgresDatabase(Database):
     Texts compare by their bytes (`COLLATE "C"`), so that order is the same as in SQLite.
     """
 
-    dialect = postgresql.dialect(paramstyle="numeric_dollar")
+    dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
     words: ClassVar = MappingProxyType(
         {
             "text": 'TEXT COLLATE "C"',
@@ -77,7 +78,7 @@ class PostgresDatabase(Database):
     ) -> Iterator[pl.DataFrame]:
         """Many rows, `batch_rows` at a time, in the types of `schema`."""
         for batch in connection.batches(statement, batch_rows, skip=0):
-            yield batch.cast(dict(schema))  # type: ignore[arg-type]
+            yield typed(batch, schema)
 
     def scrub(self, connection: Connection) -> None:
         """Nothing at once: the server's vacuum removes dead rows."""

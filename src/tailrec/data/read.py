@@ -114,6 +114,7 @@ def read_batches(
 def _file_batches(
     path: Path, encoding: str, names: Sequence[str] | None, rows: int
 ) -> Iterator[pl.DataFrame]:
+    check_readable(path)
     kind = Path(path.name.removesuffix(".gz")).suffix.lower()
     if kind in _PARQUET:
         yield from _parquet_batches(path, rows)
@@ -159,7 +160,6 @@ def _csv_batches(
 
 
 def _parquet_batches(path: Path, rows: int) -> Iterator[pl.DataFrame]:
-    check_readable(path)
     try:
         lazy = pl.scan_parquet(path).with_row_index(ROW, offset=1)
         yield from (

@@ -76,8 +76,8 @@ def with_event_ids(events: pl.DataFrame) -> pl.DataFrame:
     if not nameless.any():
         return frame
     made = frame.filter(nameless)
-    texts = content(made.drop(c.EVENT_ID))
-    times = made[c.TIMESTAMP].to_physical()
+    texts = content(made.drop(c.EVENT_ID)).to_list()
+    times = made[c.TIMESTAMP].to_physical().to_list()
     # hashlib has no call for many rows; at 1 µs a row this costs less than storing the row.
     ids = [
         f"{time:014x}{blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()}"
@@ -98,11 +98,18 @@ def content(frame: pl.DataFrame) -> pl.Series:
     Each value is written as `name=length:value;` and nulls are left out, so that a column added
     later changes no text. Floats are written as their bits: printing them is not stable.
     """
-    parts = [_written(column) for column in frame if column.null_count() < len(column)]
-    if not parts:
+    said = frame.select(column.name for column in frame if column.null_count() < len(column))
+    # In one chunk: polars 2.1's format panics on the empty chunks that a filter leaves.
+    said = said.rechunk()
+    if said.is_empty():
         return pl.repeat("", len(frame), dtype=pl.String, eager=True)
-    joined = pl.concat_str([part.name for part in parts], ignore_nulls=True)
-    return pl.DataFrame(parts).select(joined.alias("content")).to_series()
+    plain = said.with_columns(_bits(column) for column in said if column.dtype.is_float())
+    plain = plain.select(pl.all().to_physical().cast(pl.String))
+    parts = [
+        pl.format(f"{name}={{}}:{{}};", pl.col(name).str.len_bytes(), pl.col(name))
+        for name in plain.columns
+    ]
+    return plain.select(pl.concat_str(parts, ignore_nulls=True).alias("content")).to_series()
 
 
 def latest(frame: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
@@ -113,15 +120,11 @@ def latest(frame: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
     return frame.group_by(keys, maintain_order=True).agg(others)
 
 
-def _written(column: pl.Series) -> pl.Series:
-    values = column
-    if column.dtype == pl.Float64:
-        # Adding zero turns -0.0 into 0.0, which compares equal and must be written equal.
-        bits = pl.Series((column.fill_null(0.0).to_numpy() + 0.0).view("int64"))
-        values = pl.select(pl.when(column.is_not_null()).then(bits)).to_series()
-    text = values.to_physical().cast(pl.String)
-    written = pl.format("{}={}:{};", pl.lit(column.name), text.str.len_bytes(), text)
-    return pl.select(written.alias(column.name)).to_series()
+def _bits(column: pl.Series) -> pl.Series:
+    # Adding zero turns -0.0 into 0.0, which compares equal and must be written equal.
+    values = column.cast(pl.Float64).fill_null(0.0).to_numpy() + 0.0
+    bits = pl.Series(column.name, values.view("int64"))
+    return bits.set(column.is_null(), None)
 
 
 def _cast(column: pl.Series, dtype: pl.DataType, table: str) -> pl.Series:

@@ -54,6 +54,25 @@ def said(*parts: str | pl.Expr) -> pl.Expr:
     return pl.concat_str([pl.lit(p) if isinstance(p, str) else p for p in parts])
 
 
+def by_value(
+    frame: pl.DataFrame, name: str, new: pl.Expr, *cases: tuple[pl.Expr, pl.Expr]
+) -> Verdict:
+    """A verdict that depends on one text column only, worked out once a distinct value.
+
+    Args:
+        frame: has the column.
+        name: the column.
+        new: what becomes of a value.
+        cases: as for `first_of`.
+    """
+    values = frame.select(name).unique()
+    outcome = values.with_columns(new.alias("_new"), first_of(values, *cases).alias("_reason"))
+    joined = frame.select(name).join(
+        outcome, on=name, how="left", nulls_equal=True, maintain_order="left"
+    )
+    return Verdict(frame.with_columns(joined["_new"].alias(name)), joined["_reason"])
+
+
 def duplicates(frame: pl.DataFrame, _options: Cleaning) -> Verdict:
     """Rejects rows that repeat an earlier row in every column."""
     own = [name for name in frame.columns if name not in (ROW, SOURCE)]
@@ -65,12 +84,14 @@ def types(frame: pl.DataFrame, options: Cleaning) -> Verdict:
     """Writes event types as tailrec does; rejects those it does not know."""
     plain = pl.col(c.TYPE).str.strip_chars().str.to_lowercase().replace(options.event_types)
     known = plain.is_in(c.EVENT_TYPES)
-    reason = first_of(
+    found = pl.when(known).then(plain).otherwise(c.TYPE)
+    return by_value(
         frame,
+        c.TYPE,
+        found,
         (pl.col(c.TYPE).is_null(), pl.lit("type is missing")),
         (~known, said("type ", quoted(c.TYPE), " is unknown")),
     )
-    return Verdict(frame.with_columns(pl.when(known).then(plain).otherwise(c.TYPE)), reason)
 
 
 def times(frame: pl.DataFrame, options: Cleaning) -> Verdict:
@@ -124,7 +145,8 @@ def products(frame: pl.DataFrame, options: Cleaning) -> Verdict:
     still = [item.str.contains(f"^(?:{pattern})$") for pattern in options.product]
     no_product = pl.any_horizontal(pl.lit(value=False), *never)
     no_product &= ~pl.any_horizontal(pl.lit(value=False), *still)
-    return Verdict(frame, first_of(frame, (no_product, said(quoted(c.ITEM_ID), " is no product"))))
+    case = (no_product, said(quoted(c.ITEM_ID), " is no product"))
+    return by_value(frame, c.ITEM_ID, item, case)
 
 
 def keys(frame: pl.DataFrame, _options: Cleaning) -> Verdict:
@@ -146,10 +168,11 @@ def _tidy(name: str, options: Cleaning) -> pl.Expr:
 
 def _ids(frame: pl.DataFrame, name: str, tidy: pl.Expr) -> Verdict:
     nothing = tidy.is_null() | tidy.str.to_lowercase().is_in(_NO_ID)
-    reason = first_of(
+    return by_value(
         frame,
+        name,
+        tidy,
         (pl.col(name).is_null(), pl.lit(f"{name} is missing")),
         (nothing, said(f"{name} ", quoted(name), " names nothing")),
         (tidy.str.len_chars() > _LONGEST_ID, pl.lit(f"{name} is over {_LONGEST_ID} characters")),
     )
-    return Verdict(frame.with_columns(tidy.alias(name)), reason)

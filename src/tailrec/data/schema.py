@@ -80,9 +80,7 @@ def version_of(connection: Connection, database: Database) -> int:
     return int(connection.rows(select(_VERSION)).item())
 
 
-def migrate(
-    database: Database, *, create: bool, steps: Sequence[Sequence[str]] = STEPS
-) -> None:
+def migrate(database: Database, *, create: bool, steps: Sequence[Sequence[str]] = STEPS) -> None:
     """Bring a store to the version this code knows; all missing steps or none are taken.
 
     Raises:

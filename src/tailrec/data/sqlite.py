@@ -20,11 +20,12 @@ from tailrec.data.backend import (
     Query,
     Schema,
     aware,
+    typed,
 )
 
-_CHUNK_ROWS = 65_536
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = pl.Datetime("us", "UTC")
+
 
 class SqliteDatabase(Database):
     """A SQLite file in WAL mode: readers never wait, writers take turns.
@@ -82,9 +83,7 @@ class SqliteDatabase(Database):
 
     def outgoing(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Instants as microseconds: the driver would write them as text."""
-        return frame.with_columns(
-            pl.col(_INSTANT).cast(pl.Int64), pl.col(pl.Boolean).cast(pl.Int8)
-        )
+        return frame.with_columns(pl.col(_INSTANT).cast(pl.Int64), pl.col(pl.Boolean).cast(pl.Int8))
 
     def instant(self, moment: datetime) -> object:
         """Microseconds since 1970."""
@@ -92,7 +91,7 @@ class SqliteDatabase(Database):
 
     def chunks(self, batch_rows: int) -> dict[str, str]:
         """Rows of one Arrow batch."""
-        return {"adbc.sqlite.query.batch_rows": str(min(batch_rows, _CHUNK_ROWS))}
+        return {"adbc.sqlite.query.batch_rows": str(batch_rows)}
 
     def scan(
         self, connection: Connection, statement: Select[Any], schema: Schema, batch_rows: int
@@ -100,14 +99,14 @@ class SqliteDatabase(Database):
         """Many rows, `batch_rows` at a time, in the types of `schema`.
 
         The driver guesses a column's type from the first batch and fails when a later one
-        differs, as where the first 65,536 rows are null. A first row of the right types, cut
+        differs, as where the first batch is null. A first row of the right types, cut
         off again here, settles the guess.
         """
         zero = {name: "''" if dtype == pl.String else "0" for name, dtype in schema.items()}
         zero |= {name: "0.0" for name, dtype in schema.items() if dtype.is_float()}
-        head = select(*(literal_column(value).label(name) for name, value in zero.items()))
+        head = select(*[literal_column(value).label(name) for name, value in zero.items()])  # type: ignore[var-annotated]
         for batch in connection.batches(union_all(head, statement), batch_rows, skip=1):
-            yield batch.cast(dict(schema))  # type: ignore[arg-type]
+            yield typed(batch, schema)
 
     def scrub(self, connection: Connection) -> None:
         """Fold the write-ahead log, which still holds the old pages, into the file.

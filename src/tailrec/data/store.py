@@ -12,27 +12,28 @@ import polars as pl
 from sqlalchemy import (
     ColumnElement,
     Select,
-    TableClause,
+    Table,
     bindparam,
     delete,
     distinct,
     func,
+    literal_column,
     select,
-    true,
-    update,
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.sql.elements import CompilerElement
 
 from tailrec import columns as c
-from tailrec.data.backend import Connection, Database
+from tailrec.data.backend import Connection, Database, typed
 from tailrec.data.postgres import PostgresDatabase
-from tailrec.data.rows import conform, content, latest, schema_of, with_event_ids
+from tailrec.data.put import checked_moves, put, rewrite
+from tailrec.data.rows import conform, content, schema_of, with_event_ids
 from tailrec.data.schema import TABLES, migrate, version_of
 from tailrec.data.sqlite import SqliteDatabase
 from tailrec.errors import SchemaError, StoreError
 
-_STAGED: Final = "tailrec_staged"
+_ADDRESSES: Final = "write sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 _ORDER: Final = {name: c.KEYS[name] for name in c.TABLES} | {
     "events": (c.USER_ID, c.TIMESTAMP, c.EVENT_ID)
 }
@@ -51,8 +52,9 @@ class Store:
         events = TABLES["events"].c
         newest = select(*events).where(events.user_id == bindparam("user_id"))
         newest = newest.order_by(events.timestamp.desc(), events.event_id.desc())
+        rows = newest.limit(bindparam("n_rows")).subquery()
         # Compiled once: writing the statement anew takes longer than finding the rows.
-        self._history = database.compiled(newest.limit(bindparam("n_rows")))
+        self._history = database.compiled(select(rows).order_by(rows.c.timestamp, rows.c.event_id))
 
     @classmethod
     def open(cls, where: str | Path, *, create: bool = False) -> Self:
@@ -118,7 +120,7 @@ class Store:
         if frame.is_empty():
             return 0
         with self._database.transaction() as connection:
-            return self._put(connection, table, frame)
+            return put(self._database, connection, table, frame)
 
     def read(
         self,
@@ -182,8 +184,8 @@ class Store:
         if limit < 1:
             raise ValueError(f"limit is {limit}; it must be at least 1")
         with self._database.connection() as connection:
-            rows = connection.rows(self._history, user_id=user_id, n_rows=limit)
-        return rows.cast(dict(c.EVENTS)).reverse()  # type: ignore[arg-type]
+            rows = connection.rows(self._history, at_most=limit, user_id=user_id, n_rows=limit)
+        return typed(rows, c.EVENTS)
 
     def count(self, table: str) -> int:
         """How many rows a table has.
@@ -209,10 +211,7 @@ class Store:
         tables = [name for name, schema in c.TABLES.items() if c.USER_ID in schema]
         with self._database.transaction() as connection:
             erased = {
-                name: connection.run(
-                    delete(TABLES[name]).where(TABLES[name].c.user_id == user_id)
-                )
-                for name in tables
+                name: len(connection.rows(_delete_of(TABLES[name], user_id))) for name in tables
             }
         if any(erased.values()):
             with self._database.connection() as connection:
@@ -233,11 +232,11 @@ class Store:
         Raises:
             SchemaError: the mapping has other columns, or leads from an old id to another.
         """
-        return self._rewrite(c.USER_ID, mapping, table="users", pointers=("events", "aliases"))
+        return self._rewrite("users", mapping, pointers=("events", "aliases"))
 
     def rewrite_items(self, mapping: pl.DataFrame) -> int:
         """Make one product of several ids; as `rewrite_users`."""
-        return self._rewrite(c.ITEM_ID, mapping, table="items", pointers=("events",))
+        return self._rewrite("items", mapping, pointers=("events",))
 
     def fingerprint(self) -> str:
         """32 hex digits that change when what a model learns from changes.
@@ -264,12 +263,76 @@ class Store:
 
         Cost: reads the whole file in SQLite.
         """
-        wrong: list[str] = []
-        try:
-            with self._database.connection() as connection:
-                wrong += self._database.problems(connection)
-            for table in c.TABLES.values():
-                next(self.stream(_name_of(table)), None)
-        except StoreError as error:
-            wrong.append(str(error))
+        with self._database.connection() as connection:
+            wrong = self._database.problems(connection)
+        for name, table in TABLES.items():
+            try:
+                with self._database.connection() as connection:
+                    connection.rows(select(*table.c).limit(0))
+            except StoreError as error:
+                wrong.append(f"table {name} cannot be read; {error}")
         return wrong
+
+    def _scan(
+        self, statement: Select[Any], schema: dict[str, pl.DataType], batch_rows: int
+    ) -> Iterator[pl.DataFrame]:
+        with self._database.connection() as connection:
+            yield from self._database.scan(connection, statement, schema, batch_rows)
+
+    def _window(
+        self, since: datetime | None, until: datetime | None
+    ) -> Iterator[ColumnElement[bool]]:
+        moment = TABLES["events"].c.timestamp
+        if since is not None:
+            yield moment >= self._database.instant(since)
+        if until is not None:
+            yield moment < self._database.instant(until)
+
+    def _rewrite(self, table: str, mapping: pl.DataFrame, *, pointers: Sequence[str]) -> int:
+        moves = checked_moves(mapping)
+        if moves.is_empty():
+            return 0
+        with self._database.transaction() as connection:
+            return rewrite(self._database, connection, table, moves, pointers=pointers)["events"]
+
+    def _span(self, connection: Connection) -> tuple[datetime, datetime] | None:
+        moment = TABLES["events"].c.timestamp
+        # Two questions: SQLite answers either end from the index, both together by a scan.
+        first, last = (
+            connection.rows(select(end(moment))).to_series().cast(c.EVENTS[c.TIMESTAMP]).item()
+            for end in (func.min, func.max)
+        )
+        return None if first is None else (first, last)
+
+
+def _delete_of(table: Table, user_id: str) -> CompilerElement:
+    return delete(table).where(table.c.user_id == user_id).returning(literal_column("1"))
+
+
+def _count(connection: Connection, table: str) -> int:
+    return int(connection.rows(select(func.count()).select_from(TABLES[table])).item())
+
+
+def _database_at(where: str | Path, *, create: bool) -> Database:
+    if isinstance(where, Path) or "://" not in where:
+        return _file_at(Path(where), create=create)
+    try:
+        url = make_url(where)
+    except (ArgumentError, ValueError) as error:
+        # The address may hold a password, so it is not shown.
+        raise StoreError(f"the store's address cannot be read; {_ADDRESSES}") from error
+    if url.get_backend_name() == "postgresql":
+        return PostgresDatabase(url)
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        raise StoreError(f"no store can be kept at {url.drivername}; {_ADDRESSES}")
+    return _file_at(Path(str(url.database)), create=create)
+
+
+def _file_at(path: Path, *, create: bool) -> Database:
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder; name the store's file in it")
+    if create:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    elif not path.exists():
+        raise StoreError(f"no store at {path}; run `tailrec init`")
+    return SqliteDatabase(path)

@@ -71,8 +71,10 @@ def titles(frame: pl.DataFrame, options: Cleaning) -> Verdict:
 def _best_titles(frame: pl.DataFrame, options: Cleaning) -> pl.DataFrame:
     """item_id and title of every item that has one."""
     title = pl.col(c.TITLE)
-    counts = frame.filter(title.is_not_null()).group_by(c.ITEM_ID, c.TITLE).agg(
-        pl.len().alias("n"), pl.col(ROW).min().alias("first")
+    counts = (
+        frame.filter(title.is_not_null())
+        .group_by(c.ITEM_ID, c.TITLE)
+        .agg(pl.len().alias("n"), pl.col(ROW).min().alias("first"))
     )
     for pattern in options.notes:
         counts = counts.filter(~title.str.contains(pattern))

@@ -98,5 +98,6 @@ def ndcg(hits: BoolArray, n_targets: Int64Array, k: int) -> Float64Array:
 
 def per_target(found: Float64Array | Int64Array, wanted: Float64Array | Int64Array) -> Float64Array:
     """float64 [B], found / wanted; NaN where nothing is wanted."""
-    share = np.full(len(wanted), np.nan)
-    return np.divide(found, wanted, out=share, where=wanted > 0)
+    share: Float64Array = np.full(len(wanted), np.nan)
+    np.divide(found, wanted, out=share, where=wanted > 0)
+    return share

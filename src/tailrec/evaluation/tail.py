@@ -71,7 +71,8 @@ def slot_share(ids: Int32Array, mask: BoolArray, at: Sequence[int]) -> dict[str,
 def shown(ids: Int32Array, k: int) -> Int32Array:
     """int32 [S], the items in the first k places of all slates, without padding."""
     top = ids[:, :k]
-    return top[top != PADDING]
+    slots: Int32Array = top[top != PADDING]
+    return slots
 
 
 def gini(amounts: Int64Array) -> float:

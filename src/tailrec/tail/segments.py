@@ -176,7 +176,8 @@ def movement(
         later window, UTC), events_before, events_after, rank_before, rank_after, rise (ranks
         won; below 0: lost), ratio (of the shares, smoothed by half an event), q, direction
         (``rises``, ``falls``, ``steady``, or ``new``: put in the catalogue after the earlier
-        window began), tier_before and tier_after by ``pareto``; window by window, surest change first.
+        window began), tier_before and tier_after by ``pareto``; window by window, the surest
+        change first.
 
     Raises:
         ValueError: fewer than 3 bounds, or they do not rise, or level is out of range.

@@ -27,9 +27,10 @@ class ValuableTail:
     """Items of the tail with their signs of value.
 
     Attributes:
-        table: item_id, title, tier, events, shown (null where unknown), score in 0..1 (mean
-            percentile of the signs), then for each sign its value and ``<sign>_percentile``
-            (null where the item lacks it); best score first, ties by catalogue number.
+        table: item_id, title, tier, events (impressions aside), shown (null where unknown),
+            score in 0..1 (mean percentile of the signs), then for each sign its value and
+            ``<sign>_percentile`` (null where the item lacks it); best score first, ties by
+            catalogue number.
         signs: the signs the score is made of.
         absent: why each other sign was left out.
     """
@@ -72,11 +73,12 @@ def valuable_tail(
         if rows is not None and len(rows) != data.n_items:
             raise ValueError(f"{name} has {len(rows)} rows; the catalogue has {data.n_items} items")
     exposure = _count(data, "impression") if shown is None else shown
-    sales = data.item_counts
+    sales = data.item_counts - _count(data, "impression")
     wanted = is_tail(sales, definition) | (sales == 0)
     if exposure.any():
         wanted |= is_tail(exposure, definition) | (exposure == 0)
-    values, absent = _signs(data, vectors, exposure, ~is_tail(sales, definition))
+    popular = np.where(is_tail(sales, definition), 0, sales)
+    values, absent = _signs(data, vectors, exposure, popular)
     percentiles = {name: _percentile(value) for name, value in values.items()}
     table = pl.DataFrame(
         {
@@ -104,7 +106,7 @@ def valuable_tail(
 
 
 def _signs(
-    data: Dataset, vectors: Float32Array | None, exposure: Int64Array, anchors: BoolArray
+    data: Dataset, vectors: Float32Array | None, exposure: Int64Array, popular: Int64Array
 ) -> tuple[dict[str, Float64Array], dict[str, str]]:
     """Each sign's values [I], NaN where an item lacks it, and why others are absent."""
     makers: dict[str, tuple[Callable[[], Float64Array], str]] = {
@@ -117,7 +119,7 @@ def _signs(
         ),
         "repeat": (lambda: _repeat(data), "nobody bought or played anything twice"),
         "demand": (
-            lambda: _demand(data, vectors, anchors),
+            lambda: _demand(vectors, popular),
             "vectors of the items and items outside the tail are needed",
         ),
     }
@@ -173,9 +175,10 @@ def _repeat(data: Dataset) -> Float64Array:
     return shrunk_mean(total, total, np.bincount(item, minlength=data.n_items))
 
 
-def _demand(data: Dataset, vectors: Float32Array | None, anchors: BoolArray) -> Float64Array:
-    mass = np.full(data.n_items, np.nan)
-    wanted = np.flatnonzero(anchors & (data.item_counts > 0))
+def _demand(vectors: Float32Array | None, popular: Int64Array) -> Float64Array:
+    """Demand near each item, from the events of popular items (0 for the others)."""
+    mass = np.full(len(popular), np.nan)
+    wanted = np.flatnonzero(popular)
     if vectors is None or not len(wanted):
         return mass
     described = np.flatnonzero(np.abs(vectors).sum(1) > 0)
@@ -185,7 +188,7 @@ def _demand(data: Dataset, vectors: Float32Array | None, anchors: BoolArray) -> 
         near = np.maximum(vectors[rows] @ vectors[wanted].T, 0)
         near[rows[:, None] == wanted] = 0  # an item's own sales say nothing of its surroundings
         best = np.argpartition(-near, k - 1, axis=1)[:, :k]
-        events = data.item_counts[wanted][best]
+        events = popular[wanted][best]
         mass[rows] = (np.take_along_axis(near, best, 1) * events).sum(1)
     return mass
 

@@ -1,0 +1,45 @@
+"""The application, and what all commands take."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tailrec import __version__
+from tailrec.settings import Settings
+from tailrec.shop import Shop
+
+app = typer.Typer(
+    name="tailrec",
+    help="Recommendations that sell a shop's whole catalogue.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ShopOption = Annotated[
+    Path, typer.Option("--shop", help="Folder of the shop.", show_default="here")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+HERE = Path()
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tailrec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Recommendations that sell a shop's whole catalogue, the long tail included."""
+    del version
+
+
+def open_shop(folder: Path) -> Shop:
+    """The shop a command works on."""
+    return Shop.open(folder, store_url=Settings.read().store_url)

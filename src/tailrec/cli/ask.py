@@ -1,0 +1,82 @@
+"""Commands that ask a fitted model: recommend, search, explain."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import polars as pl
+import typer
+
+from tailrec import columns as c
+from tailrec.cli.app import HERE, JsonOption, ShopOption, open_shop
+from tailrec.cli.output import print_json, print_table
+from tailrec.slates import Ask, explained, found, recommended
+
+Places = Annotated[int, typer.Option("-k", help="Places of a slate.", min=1)]
+Model = Annotated[str | None, typer.Option("--model", help="Version; the served one if not given.")]
+
+
+def recommend(
+    shop: ShopOption = HERE,
+    user: Annotated[str | None, typer.Option(help="One person.")] = None,
+    users: Annotated[
+        str | None, typer.Option(help="A file with one id a line (or a user_id column), or: all.")
+    ] = None,
+    k: Places = 20,
+    tail: Annotated[float, typer.Option(help="Lean to the long tail.", min=0, max=1)] = 0.0,
+    diversity: Annotated[float, typer.Option(help="Variety in a slate.", min=0, max=1)] = 0.0,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Show what the person has, too.")
+    ] = False,
+    model: Model = None,
+    out: Annotated[Path | None, typer.Option(help="Write slates to .parquet or .csv.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Slates for one person, some, or all."""
+    ask = Ask(k=k, tail=tail, diversity=diversity, include_seen=include_seen)
+    with open_shop(shop) as opened:
+        slates = recommended(opened, user=user, users=users, ask=ask, version=model, out=out)
+    if json:
+        print_json(slates.to_dicts())
+    elif out:
+        typer.echo(f"{slates[c.USER_ID].n_unique():,} slates written to {out}")
+    else:
+        print_table(f"recommended by {shop}", slates.columns, slates.rows())
+
+
+def search(
+    words: Annotated[str, typer.Argument(help="What somebody looks for.")],
+    shop: ShopOption = HERE,
+    k: Places = 20,
+    model: Model = None,
+    json: JsonOption = False,
+) -> None:
+    """Items by what they say and what they mean."""
+    with open_shop(shop) as opened:
+        items = found(opened, words, k, version=model)
+    if json:
+        print_json(items.to_dicts())
+    else:
+        print_table(f"found for {words!r}", items.columns, items.rows())
+
+
+def explain(
+    user: Annotated[str, typer.Argument(help="Id of the person.")],
+    item: Annotated[str, typer.Argument(help="Id of the item.")],
+    shop: ShopOption = HERE,
+    model: Model = None,
+    json: JsonOption = False,
+) -> None:
+    """Why an item has its place for a person: exact, by past item, behaviour and text."""
+    with open_shop(shop) as opened:
+        verdict, parts = explained(opened, user, item, version=model)
+    if json:
+        print_json({**verdict, "parts": parts.to_dicts()})
+        return
+    place = "not shown" if verdict["rank"] is None else f"rank {verdict['rank']}"
+    print_table(
+        f"{item} for {user}: {place}, score {verdict['score']:.4f}",
+        parts.columns,
+        parts.rows(),
+        note=verdict["why"],
+    )

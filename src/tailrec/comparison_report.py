@@ -1,0 +1,52 @@
+"""A comparison as files: figures as JSON, and the plane of accuracy against the tail."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tailrec.comparison import Contender
+
+
+def write_comparison(
+    contenders: Sequence[Contender], folder: Path, at: Sequence[int]
+) -> list[Path]:
+    """Write `comparison.json` and `plane.png`, each whole or not at all.
+
+    Args:
+        contenders: of one comparison.
+        folder: made where it is missing; files of these names are replaced.
+        at: slate lengths of the comparison.
+
+    Returns:
+        The files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = json.dumps([one.to_dict() for one in contenders], indent=2, default=str)
+    text = _put(folder / "comparison.json", lambda path: path.write_text(figures, "utf-8"))
+    figure = draw_plane(contenders, at)
+    picture = _put(folder / "plane.png", lambda path: figure.savefig(path, dpi=110))
+    return [text, picture]
+
+
+def draw_plane(contenders: Sequence[Contender], at: Sequence[int]) -> Figure:
+    """Each source as a point: NDCG of all targets across, recall of tail targets up."""
+    across, up = f"ndcg@{at[0]}", f"recall@{at[-1]}/pareto"
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for place, one in enumerate(contenders):
+        x, y = one.figures[across], one.figures.get(up, 0.0)
+        axes.scatter(x, y, s=90 if place == 0 else 50, color="#0072B2" if place == 0 else "#888888")
+        axes.annotate(one.name, (x, y), textcoords="offset points", xytext=(7, 4))
+    axes.set_xlabel(f"NDCG@{at[0]}, all targets")
+    axes.set_ylabel(f"recall@{at[-1]}, tail targets (least popular 80 %)")
+    axes.set_title("Accuracy overall and on the tail, from the same slates")
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.margins(0.15)
+    axes.grid(alpha=0.3)
+    return figure

@@ -1,0 +1,286 @@
+"""The engine: one recipe in, fitted parts out, slates for any request, reasons for each item."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+from pydantic import Field
+
+from tailrec.artifact import Artifact, pack_strings, unpack_strings
+from tailrec.candidates import under
+from tailrec.candidates.als import Als
+from tailrec.candidates.content import Content
+from tailrec.candidates.ease import Ease
+from tailrec.candidates.linear import Contributions, Linear, LinearModel
+from tailrec.candidates.neighbours import Neighbours
+from tailrec.candidates.popular import Popular, PopularModel
+from tailrec.data.histories import Histories
+from tailrec.dataset import Catalog, Dataset, Features
+from tailrec.errors import RecipeError, UnknownItem
+from tailrec.features.build import FeatureModel, FeatureRecipe
+from tailrec.items import (
+    PADDING,
+    Array,
+    BoolArray,
+    Float32Array,
+    Int32Array,
+    Int64Array,
+    ItemsBatch,
+    QueryBatch,
+    StrArray,
+)
+from tailrec.protocols import Source
+from tailrec.recipe import Recipe
+
+AnySource = Annotated[
+    Linear | Content | Neighbours | Ease | Als | Popular, Field(discriminator="kind")
+]
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, what is done of it and how much there is."""
+
+
+class EngineRecipe(Recipe):
+    """Everything that decides what an engine recommends.
+
+    Attributes:
+        histories: how events become histories.
+        features: how the words of items become vectors.
+        source: the model that proposes items.
+        newcomers: what a person without history is shown, and what fills short slates.
+        seed: of everything that is drawn at random.
+    """
+
+    histories: Histories = Histories()
+    features: FeatureRecipe = FeatureRecipe()
+    source: AnySource = Linear()
+    newcomers: Popular = Popular(half_life_days=30)
+    seed: int = 0
+
+    def fit(
+        self,
+        data: Dataset,
+        *,
+        features: FeatureModel | None = None,
+        cache: Path | None = None,
+        progress: Progress | None = None,
+    ) -> "Engine":
+        """Learn everything from a dataset.
+
+        Args:
+            data: histories over a catalogue.
+            features: of the same catalogue, where they are there already.
+            cache: folder of vectors made before; only new texts are encoded.
+            progress: called while texts are encoded.
+
+        Returns:
+            The engine; two fits of one recipe on the same data are identical.
+        """
+        known = features or self.features.fit(data.catalog, cache=cache, progress=progress)
+        rng = np.random.default_rng(self.seed)
+        model = self.source.fit(data, known.features, rng=rng)
+        newcomers = self.newcomers.fit(data, known.features, rng=rng)
+        return Engine(self, data.catalog.ids, data.item_counts, known, model, newcomers)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why an item has its place for one person.
+
+    Attributes:
+        item_id: the item explained.
+        rank: its place among all items the person may be shown, from 1; None where nothing
+            speaks for it, or it is excluded.
+        excluded: the person has it already, or it is not for sale.
+        parts: what each past item gives, by behaviour and by text.
+    """
+
+    item_id: str
+    rank: int | None
+    excluded: bool
+    parts: Contributions
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A fitted engine. It never changes; `with_items` gives a new one.
+
+    Attributes:
+        recipe: what it was fitted with.
+        ids: object [I], item ids by the engine's own catalogue number.
+        counts: int64 [I], training events of each item.
+        features: makes vectors of new items and of search words.
+        model: proposes items.
+        newcomers: answers where the model has nothing to go by.
+    """
+
+    recipe: EngineRecipe
+    ids: StrArray
+    counts: Int64Array
+    features: FeatureModel
+    model: Source
+    newcomers: PopularModel
+
+    def recommend(self, queries: QueryBatch, k: int) -> ItemsBatch:
+        """Slates of k items, best first; the callable that evaluation takes.
+
+        Places the model cannot fill go to what is popular now, below everything it proposed,
+        with scores of -1, -2, ...; only a catalogue exhausted leaves a row short.
+
+        Args:
+            queries: B requests, in the engine's catalogue numbers.
+            k: places of a slate.
+        """
+        found = self.model.candidates(queries, k)
+        short = np.flatnonzero(found.ids[:, -1] == PADDING)
+        if not len(short):
+            return found
+        ids, scores = found.ids.copy(), found.scores.copy()
+        # Twice k: of the k most popular each could be in the slate already.
+        popular = self.newcomers.candidates(_rows(queries, short), 2 * k).ids
+        ids[short], scores[short] = _filled(ids[short], scores[short], popular)
+        return ItemsBatch(ids, scores)
+
+    def queries(
+        self,
+        data: Dataset,
+        users: Int32Array | None = None,
+        *,
+        include_seen: bool = False,
+        tail: float = 0.0,
+        hidden: BoolArray | None = None,
+    ) -> QueryBatch:
+        """Requests of users of any dataset of the shop, in the engine's catalogue numbers.
+
+        Args:
+            data: histories; items the engine does not know are left out of them.
+            users: int32 [B], rows of users; all of them where None.
+            include_seen: items of the history may be shown again.
+            tail: 0..1, lean to the long tail.
+            hidden: bool [I], items of the engine that nobody is shown.
+        """
+        asked = data.queries(users, include_seen=include_seen, tail=tail)
+        number = {item_id: row for row, item_id in enumerate(self.ids)}
+        own = np.array([number.get(item_id, PADDING) for item_id in data.catalog.ids], np.int32)
+        return _hiding(_renumbered(asked, own), hidden)
+
+    def explain(self, query: QueryBatch, item_id: str) -> Explanation:
+        """Why an item has its place, exactly.
+
+        Args:
+            query: a batch of one request.
+            item_id: any item the engine knows.
+
+        Raises:
+            UnknownItem: the engine does not know the item.
+            RecipeError: the engine's source gives no reasons.
+        """
+        if not isinstance(self.model, LinearModel):
+            kind = self.recipe.source.kind
+            raise RecipeError(f"source {kind!r} gives no reasons; fit kind 'linear' for them")
+        found = np.flatnonzero(self.ids == item_id)
+        if not len(found):
+            message = f"item {item_id!r} is not among the {len(self.ids)} of this model"
+            raise UnknownItem(f"{message}; ingest it, or fit again")
+        item = int(found[0])
+        every = self.model.candidates(query, len(self.ids)).ids[0]
+        place = np.flatnonzero(every == item)
+        rank = int(place[0]) + 1 if len(place) else None
+        excluded = bool(np.isin(item, query.exclude))
+        return Explanation(item_id, rank, excluded, self.model.explain(query, item))
+
+    def with_items(self, catalog: Catalog) -> "Engine":
+        """The engine, knowing every item of a catalogue; those it knew stay as they were.
+
+        A new item is recommended by its words alone, without a fit. Sources that know nothing
+        but behaviour list it and never propose it.
+        """
+        new = ~np.isin(catalog.ids, self.ids)
+        if not new.any():
+            return self
+        arrivals = Catalog(catalog.table.filter(new))
+        ids = np.concatenate([self.ids, arrivals.ids])
+        counts = np.concatenate([self.counts, np.zeros(len(arrivals), np.int64)])
+        model = self.model
+        if isinstance(model, LinearModel):
+            model = model.extended(self.features.transform(arrivals))
+        return replace(self, ids=ids, counts=counts, model=model)
+
+    def artifact(self, card: Mapping[str, Any]) -> Artifact:
+        """The engine as files; see `from_artifact`."""
+        text, bounds = pack_strings(self.ids)
+        arrays: dict[str, Array] = {"ids.text": text, "ids.bounds": bounds, "counts": self.counts}
+        parts = {"features": self.features, "source": self.model, "newcomers": self.newcomers}
+        for name, part in parts.items():
+            arrays |= {f"{name}.{key}": values for key, values in part.arrays().items()}
+        return Artifact(self.recipe.toml(), arrays, card)
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact, recipe: EngineRecipe, cache: Path | None) -> Self:
+        """The engine that was saved; its arrays stay in the file."""
+        arrays = artifact.arrays
+        return cls(
+            recipe,
+            unpack_strings(arrays["ids.text"], arrays["ids.bounds"]),
+            arrays["counts"],
+            recipe.features.restore(under(arrays, "features."), cache=cache),
+            recipe.source.restore(under(arrays, "source.")),
+            recipe.newcomers.restore(under(arrays, "newcomers.")),
+        )
+
+
+def _filled(
+    ids: Int32Array, scores: Float32Array, extra: Int32Array
+) -> tuple[Int32Array, Float32Array]:
+    """Slates [B, k] whose padding is replaced by the first of `extra` [B, 2k] not yet in them."""
+    size = (ids != PADDING).sum(axis=1, keepdims=True)
+    usable = (extra != PADDING) & ~(extra[:, :, None] == ids[:, None, :]).any(axis=2)
+    first = np.take_along_axis(extra, np.argsort(~usable, axis=1, kind="stable"), axis=1)
+    place = np.arange(ids.shape[1]) - size  # [B, k], place among the extras
+    filled = (place >= 0) & (place < usable.sum(axis=1, keepdims=True))
+    chosen = np.take_along_axis(first, np.maximum(place, 0), axis=1)
+    return np.where(filled, chosen, ids), np.where(filled, np.float32(-1) - place, scores)
+
+
+def _rows(queries: QueryBatch, rows: Array) -> QueryBatch:
+    """Some requests, without their histories: only what is excluded matters to popularity."""
+    lengths = np.diff(queries.exclude_ptr)[rows]
+    ptr = np.concatenate([[0], np.cumsum(lengths)])
+    at = np.repeat(queries.exclude_ptr[rows] - ptr[:-1], lengths) + np.arange(ptr[-1])
+    nothing = np.zeros(0, np.int32)
+    none = nothing.astype(np.float32)
+    empty = np.zeros(len(rows) + 1, np.int64)
+    return QueryBatch(empty, nothing, nothing, none, none, ptr, queries.exclude[at])
+
+
+def _renumbered(queries: QueryBatch, own: Int32Array) -> QueryBatch:
+    """The same requests in other catalogue numbers; items without one are dropped."""
+    item, exclude = own[queries.item], own[queries.exclude]
+    kept, out = item != PADDING, exclude != PADDING
+    upto = np.concatenate([[0], np.cumsum(kept)])
+    out_upto = np.concatenate([[0], np.cumsum(out)])
+    return QueryBatch(
+        upto[queries.ptr],
+        item[kept],
+        queries.age[kept],
+        queries.days[kept],
+        queries.weight[kept],
+        out_upto[queries.exclude_ptr],
+        exclude[out],
+        queries.tail,
+    )
+
+
+def _hiding(queries: QueryBatch, hidden: BoolArray | None) -> QueryBatch:
+    """The same requests, each excluding the hidden items too."""
+    if hidden is None or not hidden.any():
+        return queries
+    gone = np.flatnonzero(hidden).astype(np.int32)
+    rows = np.arange(len(queries))
+    lengths = np.diff(queries.exclude_ptr)
+    who = np.concatenate([np.repeat(rows, lengths), np.repeat(rows, len(gone))])
+    what = np.concatenate([queries.exclude, np.tile(gone, len(rows))])
+    order = np.argsort(who, kind="stable")
+    ptr = queries.exclude_ptr + np.arange(len(queries) + 1) * len(gone)
+    return replace(queries, exclude_ptr=ptr, exclude=what[order])

@@ -1,0 +1,64 @@
+"""An encoder as published, run by PyTorch. Importing this is slow; the int8 form needs it once."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+from transformers.utils import logging as transformers_logging
+
+from tailrec.items import Float32Array
+
+
+class Original:
+    """A sentence-transformers model.
+
+    Attributes:
+        model: the model itself.
+        dim: length of a vector.
+    """
+
+    def __init__(self, folder: Path, *, device: str | None, max_length: int) -> None:
+        with quiet():
+            # The eager form of attention exports to fewer operations than the fused one.
+            self.model = SentenceTransformer(
+                str(folder), device=device, model_kwargs={"attn_implementation": "eager"}
+            ).eval()
+        self.model.max_seq_length = min(max_length, self.model.max_seq_length or max_length)
+        self.dim = int(self.model.get_embedding_dimension())
+
+    def vectors(self, texts: Sequence[str], *, batch_tokens: int) -> Float32Array:
+        """float32 [N, dim], not yet of unit length.
+
+        Args:
+            texts: [N] strings.
+            batch_tokens: tokens encoded at once, padding counted.
+        """
+        longest = max((len(text) for text in texts), default=1)
+        # A token has three letters or more, except where each letter is one.
+        size = max(1, batch_tokens // min(self.model.max_seq_length, longest + 2))
+        vectors = self.model.encode(list(texts), batch_size=size, show_progress_bar=False)
+        return np.asarray(vectors, np.float32).reshape(len(texts), self.dim)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars of weights, no notes of the exporter about what is not used here."""
+    bars = transformers_logging.is_progress_bar_enabled()
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    transformers_logging.disable_progress_bar()
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning
+            )
+            yield
+    finally:
+        exporter.setLevel(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

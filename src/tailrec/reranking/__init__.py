@@ -1,0 +1,1 @@
+"""Arranging a slate from scored items."""

@@ -1,0 +1,340 @@
+"""A shop is a folder: its recipe, its store, its models. Everything a command does starts here.
+
+::
+
+    myshop/ tailrec.toml  store.db  models/<version>/  models/current  cache/
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+from pydantic import ValidationError
+
+from tailrec import __version__
+from tailrec import columns as c
+from tailrec.artifact import get_current, load_artifact, save_artifact, set_current
+from tailrec.data.cleaning import Cleaning
+from tailrec.data.histories import Histories, Weights, build_dataset
+from tailrec.data.split import Split, cold_items, has_real_times, leave_one_out, time_windows
+from tailrec.data.store import Store
+from tailrec.dataset import Catalog, Dataset
+from tailrec.engine import AnySource, Engine, EngineRecipe, Progress
+from tailrec.errors import ArtifactError, DataError, RecipeError, StoreError
+from tailrec.items import BoolArray
+from tailrec.recipe import Recipe
+from tailrec.tail.segments import Definition, is_tail
+from tailrec.tuning import SPACES, Trial, choose, tune
+
+RECIPE = "tailrec.toml"
+STORE = "store.db"
+MODELS = "models"
+CACHE = "cache"
+COLD_SHARE = 0.1
+"""Share of the items that a cold split withholds."""
+
+_NEW_SHOP = """\
+# What this shop's engine does. Every option has a default; docs/recipe.md lists them all.
+
+[store]
+# url = "postgresql://user@host/database"    # instead of store.db beside this file
+
+[source]
+kind = "linear"
+"""
+
+
+class StoreRecipe(Recipe):
+    """Where the shop's tables are.
+
+    Attributes:
+        url: `postgresql://...` or `sqlite:///...`; `store.db` in the shop's folder where None.
+    """
+
+    url: str | None = None
+
+
+class ShopRecipe(EngineRecipe):
+    """All of `tailrec.toml`.
+
+    Attributes:
+        store: where the tables are.
+        cleaning: what an ingest corrects and refuses.
+        tail: which definition of the tail steers and is shown.
+    """
+
+    store: StoreRecipe = StoreRecipe()
+    cleaning: Cleaning = Cleaning()
+    tail: Definition = "pareto"
+
+    def engine(self) -> EngineRecipe:
+        """The part that decides what is recommended."""
+        return EngineRecipe(**{name: getattr(self, name) for name in EngineRecipe.model_fields})
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a fit gave.
+
+    Attributes:
+        version: name of the model, served from now on.
+        card: what was learnt from, options chosen, figures on validation, seconds.
+        trials: of the search for options; empty without one.
+    """
+
+    version: str
+    card: dict[str, Any]
+    trials: list[Trial]
+
+
+class Shop:
+    """An open shop. Close it, or use it in a `with`."""
+
+    def __init__(self, folder: Path, recipe: ShopRecipe, store: Store) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.store = store
+
+    @classmethod
+    def create(cls, folder: Path, *, store_url: str | None = None) -> Self:
+        """Make a new, empty shop and open it.
+
+        Args:
+            folder: may exist, but not as a shop.
+            store_url: overrides the recipe's.
+
+        Raises:
+            DataError: there is a shop already.
+        """
+        if (folder / RECIPE).exists():
+            raise DataError(f"{folder} is a shop already; name another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        Store.open(store_url or folder / STORE, create=True).close()
+        # The recipe last: without it a folder half made is no shop, and can be made again.
+        (folder / RECIPE).write_text(_NEW_SHOP, "utf-8")
+        return cls.open(folder, store_url=store_url)
+
+    @classmethod
+    def open(cls, folder: Path, *, store_url: str | None = None) -> Self:
+        """Open a shop.
+
+        Raises:
+            StoreError: there is no shop, or its store cannot be opened.
+            RecipeError: tailrec.toml holds a bad option.
+        """
+        if not (folder / RECIPE).exists():
+            raise StoreError(f"{folder} is no shop (no {RECIPE}); run `tailrec init {folder}`")
+        recipe = ShopRecipe.load(folder / RECIPE)
+        return cls(folder, recipe, Store.open(store_url or recipe.store.url or folder / STORE))
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def models(self) -> Path:
+        """Folder of the fitted models."""
+        return self.folder / MODELS
+
+    @property
+    def cache(self) -> Path:
+        """Folder of vectors and encoders made before; may be deleted at any time."""
+        return self.folder / CACHE
+
+    def dataset(self, *, until: datetime | None = None, whole: bool = False) -> Dataset:
+        """The shop's histories.
+
+        Args:
+            until: only events before this instant, which becomes "now".
+            whole: keep repeated events, as splits need them.
+
+        Raises:
+            DataError: the store has no events that count.
+        """
+        events = self.store.read("events", until=until)
+        items = self.store.read("items")
+        data = build_dataset(events, items, self.recipe.histories, until=until, whole=whole)
+        if not data.n_events:
+            raise DataError(
+                f"{self.folder} has no events that count as history (of {len(events)} stored"
+                f"{'' if until is None else f' before {until}'}); run `tailrec ingest events FILE`"
+            )
+        return data
+
+    def activity(self) -> Dataset:
+        """Everything that happened, every repeat and impression included, each counting 1."""
+        recipe = Histories(weights=Weights.of_all(1.0), repeats="all")
+        return build_dataset(self.store.read("events"), self.store.read("items"), recipe)
+
+    def splits(
+        self, kind: str, *, windows: int = 3, days: float | None = None, seed: int = 0
+    ) -> list[Split]:
+        """The shop's data, split for evaluation.
+
+        Args:
+            kind: `time`, `leave-one-out` or `cold`.
+            windows: of a time split.
+            days: width of a window; None: by the time of the latest fifth of the events.
+            seed: draws the items of a cold split.
+
+        Raises:
+            DataError: the kind is none of them, or times are made up and the split is by time.
+        """
+        data = self.dataset(whole=True)
+        repeats = self.recipe.histories.repeats
+        if kind == "leave-one-out":
+            return [leave_one_out(data, repeats=repeats)]
+        if kind == "cold":
+            return [cold_items(data, COLD_SHARE, np.random.default_rng(seed), repeats=repeats)]
+        if kind != "time":
+            raise DataError(f"split is {kind!r}; it must be time, leave-one-out or cold")
+        if not has_real_times(data):
+            raise DataError(
+                "most users begin at the same instant, so the times look made up from the order "
+                "of events; a split in time would mean nothing: use --split leave-one-out"
+            )
+        return time_windows(data, n=windows, days=days, repeats=repeats)
+
+    def fit(
+        self,
+        *,
+        until: datetime | None = None,
+        budget_s: float = 0.0,
+        progress: Progress | None = None,
+        on_trial: Callable[[float, Trial], None] | None = None,
+    ) -> Fitted:
+        """Fit the shop's recipe and serve it from now on.
+
+        Args:
+            until: learn from events before this instant only.
+            budget_s: seconds to search options on validation; 0 takes them from the recipe.
+            progress: called while texts are encoded.
+            on_trial: called after each trial of the search.
+
+        Raises:
+            DataError: there is nothing to learn from.
+        """
+        started = datetime.now(UTC)
+        data = self.dataset(until=until, whole=True)
+        recipe = self.recipe.engine()
+        features = recipe.features.fit(data.catalog, cache=self.cache, progress=progress)
+        trials: list[Trial] = []
+        if budget_s > 0:
+            inner = inner_split(data)
+            tail = is_tail(inner.train.item_counts, self.recipe.tail)
+            trials = tune(
+                recipe.source,
+                inner,
+                features.features,
+                tail,
+                budget_s=budget_s,
+                seed=recipe.seed,
+                progress=on_trial,
+            )
+            recipe = recipe.model_copy(update={"source": choose(trials).source})
+        engine = recipe.fit(self.dataset(until=until), features=features)
+        card = self._card(data, engine, started, trials)
+        version = f"{started:%Y%m%dT%H%M%S}-{card['data']['fingerprint'][:6]}"
+        save_artifact(engine.artifact(card), self.models / version)
+        set_current(self.models, version)
+        return Fitted(version, card, trials)
+
+    def engine(self, version: str | None = None) -> Engine:
+        """A fitted engine that knows every item now in the store.
+
+        Args:
+            version: name of a model; the one that is served where None.
+
+        Raises:
+            ArtifactError: nothing was fitted yet, or the model is missing or damaged.
+        """
+        name = version or get_current(self.models)
+        if name is None:
+            raise ArtifactError(f"{self.folder} has no model yet; run `tailrec fit`")
+        if name not in self.versions():
+            known = ", ".join(self.versions()) or "none"
+            raise ArtifactError(f"model {name!r} is not in {self.models} (there: {known})")
+        folder = self.models / name
+        recipe = EngineRecipe.load(folder / "recipe.toml")
+        engine = Engine.from_artifact(load_artifact(folder), recipe, self.cache)
+        return engine.with_items(Catalog(self.store.read("items")))
+
+    def versions(self) -> list[str]:
+        """Names of the complete models, oldest first."""
+        if not self.models.is_dir():
+            return []
+        return sorted(p.name for p in self.models.iterdir() if (p / "card.json").exists())
+
+    def hidden(self, engine: Engine) -> BoolArray:
+        """bool [I], items of an engine that are gone from the store or not for sale."""
+        items = self.store.read("items", columns=[c.ITEM_ID, c.AVAILABLE])
+        sold = items.filter(pl.col(c.AVAILABLE).fill_null(True))[c.ITEM_ID].to_list()
+        return ~np.isin(engine.ids.astype(str), np.array(sold, dtype=str))
+
+    def erase(self, user_id: str) -> dict[str, int]:
+        """Erase a person from the store; the next fit learns nothing of them.
+
+        Models hold sums over people and no row of any person; they are left as they are.
+
+        Returns:
+            Rows erased by table.
+        """
+        return self.store.delete_user(user_id)
+
+    def _card(
+        self, data: Dataset, engine: Engine, started: datetime, trials: list[Trial]
+    ) -> dict[str, Any]:
+        """What is worth knowing of a model, as plain values."""
+        packages = ("numpy", "scipy", "polars", "onnxruntime")
+        card: dict[str, Any] = {
+            "fitted_at": started.isoformat(timespec="seconds"),
+            "seconds": round((datetime.now(UTC) - started).total_seconds(), 2),
+            "source": engine.recipe.source.model_dump(),
+            "data": {
+                "fingerprint": self.store.fingerprint(),
+                "n_users": data.n_users,
+                "n_items": data.n_items,
+                "n_events": data.n_events,
+                "now": datetime.fromtimestamp(data.now / 1e6, UTC).isoformat(),
+            },
+            "versions": {"tailrec": __version__} | {name: version_of(name) for name in packages},
+        }
+        if trials:
+            best = choose(trials)
+            card["validation"] = {"ndcg@10": best.ndcg, "tail_ndcg@10": best.tail_ndcg}
+            card["n_trials"] = len(trials)
+        return card
+
+
+def inner_split(data: Dataset) -> Split:
+    """The split that options are chosen on, from data that may all be learnt from later.
+
+    The last window in time; each user's last event where times are made up.
+    """
+    if has_real_times(data):
+        return time_windows(data, n=1)[0]
+    return leave_one_out(data)
+
+
+def source_named(kind: str) -> AnySource:
+    """A source with its default options.
+
+    Raises:
+        RecipeError: there is no such kind.
+    """
+    try:
+        return EngineRecipe.model_validate({"source": {"kind": kind.strip()}}).source
+    except ValidationError as error:
+        kinds = ", ".join(SPACES)
+        raise RecipeError(f"source {kind!r} is not known; it must be one of {kinds}") from error

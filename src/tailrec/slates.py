@@ -1,0 +1,204 @@
+"""Answers of a shop as tables: slates of people, items found, reasons."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from tailrec import columns as c
+from tailrec.engine import Engine, Explanation
+from tailrec.errors import DataError, UnknownUser
+from tailrec.items import PADDING, Int32Array, ItemsBatch
+from tailrec.reranking.diversity import diversified
+from tailrec.search import search
+from tailrec.shop import Shop
+
+CHUNK = 4_096
+"""Users asked for at once."""
+POOL = 5
+"""A diverse slate is chosen from this many times its places."""
+
+
+class Ask(NamedTuple):
+    """What is asked of every slate.
+
+    Attributes:
+        k: places.
+        tail: 0..1, lean to the long tail.
+        diversity: 0..1, variety within a slate.
+        include_seen: show what the person has, too.
+    """
+
+    k: int = 20
+    tail: float = 0.0
+    diversity: float = 0.0
+    include_seen: bool = False
+
+
+def recommended(
+    shop: Shop,
+    *,
+    user: str | None = None,
+    users: str | None = None,
+    ask: Ask = Ask(),
+    version: str | None = None,
+    out: Path | None = None,
+) -> pl.DataFrame:
+    """Slates of one person, of the people in a file, or of all.
+
+    Args:
+        shop: an open shop.
+        user: one person; anybody, known or not.
+        users: a file of ids (one a line, or a column user_id), or `all`.
+        ask: what is asked of each slate.
+        version: of the model; the served one where None.
+        out: also write them there (.parquet or .csv), whole or not at all.
+
+    Returns:
+        user_id, rank (1..k), item_id, score, and the title.
+
+    Raises:
+        DataError: neither or both of user and users are given, or a file is of the wrong kind.
+    """
+    if (user is None) == (users is None):
+        raise DataError("say who the slates are for: --user ID, or --users FILE, or --users all")
+    if out is not None and out.suffix not in (".parquet", ".csv"):
+        raise DataError(f"{out} must end in .parquet or .csv")
+    engine = shop.engine(version)
+    data = shop.dataset()
+    ids = [user] if user is not None else _ids_of(users or "", data.user_ids)
+    rows = np.array([data.user_index.get(name, -1) for name in ids], np.int32)
+    hidden = shop.hidden(engine)
+    parts = []
+    for start in range(0, len(ids), CHUNK):
+        some = rows[start : start + CHUNK]
+        queries = engine.queries(
+            data, some, include_seen=ask.include_seen, tail=ask.tail, hidden=hidden
+        )
+        slates = engine.recommend(queries, ask.k * (POOL if ask.diversity else 1))
+        if ask.diversity:
+            slates = diversified(slates, engine.vectors, ask.k, ask.diversity)
+        parts.append(_table(engine, ids[start : start + CHUNK], slates))
+    table = pl.concat(parts)
+    if out is not None:
+        _write(table, out)
+    return table
+
+
+def found(shop: Shop, words: str, k: int, *, version: str | None = None) -> pl.DataFrame:
+    """Items that fit some words: rank, item_id, score, title.
+
+    Raises:
+        DataError: there are no words.
+    """
+    if not words.strip():
+        raise DataError("there are no words to search for")
+    engine = shop.engine(version)
+    items = search(words, engine.features, k, hidden=shop.hidden(engine))
+    batch = ItemsBatch(items.ids[None], items.scores[None])
+    return _titled(shop, _table(engine, [words], batch)).drop(c.USER_ID)
+
+
+def explained(
+    shop: Shop, user: str, item: str, *, version: str | None = None
+) -> tuple[dict[str, Any], pl.DataFrame]:
+    """Why an item has its place for a person.
+
+    Returns:
+        the verdict (rank, score, excluded, why in words), and one row a past item: item_id, what
+        it gives by behaviour and by text, and its title.
+
+    Raises:
+        UnknownUser: the person has no history to explain with.
+        UnknownItem: the shop does not have the item.
+    """
+    engine = shop.engine(version)
+    data = shop.dataset()
+    if user not in data.user_index:
+        raise UnknownUser(f"{user!r} has no history in this shop; there is nothing to explain")
+    row = np.array([data.user_index[user]], np.int32)
+    query = engine.queries(data, row, hidden=shop.hidden(engine))
+    why = engine.explain(query, item)
+    parts = pl.DataFrame(
+        {
+            c.ITEM_ID: engine.ids[why.parts.ids].astype(str),
+            "behaviour": why.parts.behaviour,
+            "text": why.parts.text,
+        },
+        schema={c.ITEM_ID: pl.String, "behaviour": pl.Float64, "text": pl.Float64},
+    )
+    verdict = {
+        c.ITEM_ID: item,
+        c.USER_ID: user,
+        "rank": why.rank,
+        "score": why.parts.score,
+        "excluded": why.excluded,
+        "why": _in_words(why, len(engine.ids)),
+    }
+    return verdict, _titled(shop, parts)
+
+
+def _in_words(why: Explanation, n_items: int) -> str:
+    if why.excluded:
+        return "not shown: the person has it already, or it is not for sale"
+    if why.rank is None:
+        return "not shown: nothing in the history speaks for it"
+    text = why.parts.text.sum() / why.parts.score
+    return (
+        f"place {why.rank:,} of {n_items:,}; {text:.0%} of the score from likeness of words and "
+        f"meaning, {1 - text:.0%} from what people had together"
+    )
+
+
+def _ids_of(users: str, known: Array) -> list[str]:
+    """Ids in a file: one a line, or a column user_id of a CSV or Parquet file."""
+    if users == "all":
+        return [str(user_id) for user_id in known]
+    path = Path(users)
+    if not path.is_file():
+        raise DataError(f"{users} is no file; name one with a user id a line, or say all")
+    if path.suffix == ".parquet" or path.suffix == ".csv":
+        frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path)
+        if c.USER_ID not in frame.columns:
+            raise DataError(f"{users} has columns {frame.columns}; {c.USER_ID} is needed")
+        ids = frame[c.USER_ID].cast(pl.String).drop_nulls().to_list()
+    else:
+        lines = path.read_text("utf-8").splitlines()
+        ids = [line.strip() for line in lines if line.strip()]
+    if not ids:
+        raise DataError(f"{users} names nobody")
+    return list(dict.fromkeys(ids))
+
+
+def _table(engine: Engine, names: list[str], slates: ItemsBatch) -> pl.DataFrame:
+    """Slates as rows."""
+    row, place = np.nonzero(slates.ids != PADDING)
+    return pl.DataFrame(
+        {
+            c.USER_ID: np.array(names, dtype=object)[row],
+            c.RANK: (place + 1).astype(np.int32),
+            c.ITEM_ID: engine.ids[slates.ids[row, place]],
+            c.SCORE: slates.scores[row, place],
+        },
+        schema={c.USER_ID: pl.String, c.RANK: pl.Int32, c.ITEM_ID: pl.String, c.SCORE: pl.Float32},
+    )
+
+
+def _titled(shop: Shop, table: pl.DataFrame) -> pl.DataFrame:
+    titles = shop.store.read("items", columns=[c.ITEM_ID, c.TITLE])
+    return table.join(titles, on=c.ITEM_ID, how="left", maintain_order="left")
+
+
+def _write(table: pl.DataFrame, out: Path) -> None:
+    """Whole or not at all."""
+    beside = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        if out.suffix == ".parquet":
+            table.write_parquet(beside)
+        else:
+            table.write_csv(beside)
+        beside.replace(out)
+    finally:
+        beside.unlink(missing_ok=True)

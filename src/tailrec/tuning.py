@@ -1,0 +1,182 @@
+"""Options of a source, chosen on validation within a budget of time."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import optuna
+
+from tailrec.candidates.linear import Linear, LinearModel
+from tailrec.data.split import Split
+from tailrec.dataset import Features
+from tailrec.engine import AnySource
+from tailrec.evaluation.report import evaluate
+from tailrec.items import BoolArray
+from tailrec.protocols import Source
+
+SACRIFICE: Final = 0.995
+"""Share of the best overall NDCG that the choice must keep; within it, the tail decides."""
+TAIL_WEIGHT: Final = 0.4
+"""What the logarithm of tail NDCG counts beside that of overall NDCG while searching."""
+AT: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Where an option is searched, on a logarithmic scale."""
+
+    low: float
+    high: float
+
+
+SPACES: Final[Mapping[str, Mapping[str, Range]]] = MappingProxyType(
+    {
+        "linear": {
+            "words": Range(1, 16),
+            "meaning": Range(1, 16),
+            "ridge": Range(20, 400),
+            "decay": Range(0.45, 0.95),
+            "ahead": Range(0.05, 0.8),
+            "reverse": Range(0.03, 1.0),
+            "basket": Range(0.1, 3.0),
+            "recall": Range(0.55, 0.98),
+        },
+        "ease": {"regularization": Range(5, 2_000), "decay": Range(0.5, 1.0)},
+        "neighbours": {
+            "neighbours": Range(20, 500),
+            "shrinkage": Range(0.1, 100),
+            "decay": Range(0.5, 1.0),
+        },
+        "als": {
+            "factors": Range(16, 192),
+            "regularization": Range(0.001, 10),
+            "alpha": Range(1, 60),
+        },
+        "content": {
+            "words": Range(0.5, 8),
+            "meaning": Range(0.5, 8),
+            "decay": Range(0.5, 1.0),
+        },
+        "popular": {"half_life_days": Range(3, 400)},
+    }
+)
+_TEXT_SHARES: Final = (0.45, 0.65, 0.85)
+_TILTS: Final = (-0.05, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One choice of options and what it gave on validation.
+
+    Attributes:
+        source: the options.
+        ndcg: NDCG@10 over all targets.
+        tail_ndcg: NDCG@10 over targets in the tail, in the same lists.
+    """
+
+    source: AnySource
+    ndcg: float
+    tail_ndcg: float
+
+    @property
+    def merit(self) -> float:
+        """What the search raises: overall and tail together."""
+        overall, tail = np.log(np.maximum([self.ndcg, self.tail_ndcg], 1e-9))
+        return float(overall + TAIL_WEIGHT * tail)
+
+
+def tune(
+    source: AnySource,
+    split: Split,
+    features: Features,
+    tail: BoolArray,
+    *,
+    budget_s: float,
+    seed: int,
+    progress: Callable[[float, Trial], None] | None = None,
+) -> list[Trial]:
+    """Search a source's options on an inner split.
+
+    The options given are tried first, then a tree-structured Parzen estimator proposes. No
+    trial starts once the budget is spent; the first is always made.
+
+    Args:
+        source: where the search starts; options outside `SPACES` stay as they are.
+        split: an inner split (`data.split.validation`), never the test.
+        features: of the catalogue.
+        tail: bool [I], the tail by the inner split's train part.
+        budget_s: seconds.
+        seed: of the search and of the fits.
+        progress: called after each trial with the seconds spent and the trial.
+
+    Returns:
+        All trials, the options given first; `choose` picks one.
+
+    Source:
+        Bergstra et al. 2011, "Algorithms for hyper-parameter optimization".
+    """
+    started = monotonic()
+    trials: list[Trial] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        options = _suggested(source, trial)
+        made = []
+        for model, candidate in _variants(source.model_copy(update=options), split, features, seed):
+            made.append(_measured(candidate, model, split, tail))
+            trials.append(made[-1])
+            if progress:
+                progress(monotonic() - started, made[-1])
+        return max(trial.merit for trial in made)
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=8)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.enqueue_trial(_given(source))
+    while not trials or monotonic() - started < budget_s:
+        study.optimize(objective, n_trials=1)
+    return trials
+
+
+def choose(trials: list[Trial]) -> Trial:
+    """The best tail among the trials that keep `SACRIFICE` of the best overall NDCG."""
+    enough = SACRIFICE * max(trial.ndcg for trial in trials)
+    return max((t for t in trials if t.ndcg >= enough), key=lambda trial: trial.tail_ndcg)
+
+
+def _given(source: AnySource) -> dict[str, float]:
+    """The source's own options, moved into the ranges where they lie outside."""
+    return {
+        name: float(np.clip(getattr(source, name) or span.high, span.low, span.high))
+        for name, span in SPACES[source.kind].items()
+    }
+
+
+def _suggested(source: AnySource, trial: optuna.Trial) -> dict[str, float | int]:
+    options: dict[str, float | int] = {}
+    for name, span in SPACES[source.kind].items():
+        value = trial.suggest_float(name, span.low, span.high, log=True)
+        whole = isinstance(getattr(source, name), int)
+        options[name] = round(value) if whole else value
+    return options
+
+
+def _variants(
+    source: AnySource, split: Split, features: Features, seed: int
+) -> Iterator[tuple[Source, AnySource]]:
+    """A fit of the options, and what can be varied without another."""
+    model = source.fit(split.train, features, rng=np.random.default_rng(seed))
+    if not isinstance(model, LinearModel) or not isinstance(source, Linear):
+        yield model, source
+        return
+    for share in _TEXT_SHARES:
+        for tilt in _TILTS:
+            varied = source.model_copy(update={"text": share, "tilt": tilt})
+            yield model.served_as(varied), varied
+
+
+def _measured(source: AnySource, model: Source, split: Split, tail: BoolArray) -> Trial:
+    figures = evaluate(split, model.candidates, at=(AT,), masks={"tail": tail}).figures
+    return Trial(source, figures[f"ndcg@{AT}"], figures.get(f"ndcg@{AT}/tail", 0.0))
