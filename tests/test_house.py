@@ -9,17 +9,24 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "tailrec"
 STEPS = (
-    ("errors", "columns", "items", "dataset", "protocols", "recipe"),
+    ("errors", "files", "columns", "items", "dataset", "protocols", "recipe", "artifact"),
     ("data",),
     ("tail",),
     ("features",),
     ("graph",),
     ("candidates", "ranking", "reranking", "evaluation"),
     ("engine",),
+    ("tuning",),
+    ("comparison",),
+    ("comparison_report", "search"),
+    ("shop",),
+    ("slates", "doctor"),
     ("insight", "assistant"),
     ("simulate",),
+    ("demo",),
     ("distributed",),
-    ("serving", "settings"),
+    ("serving",),
+    ("settings",),
     ("dashboard", "cli", "testing"),
 )
 STEP_OF = {room: step for step, rooms in enumerate(STEPS) for room in rooms}

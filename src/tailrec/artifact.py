@@ -22,6 +22,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from tailrec.errors import ArtifactError
+from tailrec.files import sync, whole_file
 from tailrec.items import Array, Int64Array, StrArray
 
 RECIPE = "recipe.toml"
@@ -72,9 +73,9 @@ def save_artifact(artifact: Artifact, folder: Path) -> None:
         save_file(arrays, beside / ARRAYS)
         (beside / CARD).write_text(json.dumps(artifact.card, indent=2, ensure_ascii=False), "utf-8")
         for name in (RECIPE, ARRAYS, CARD):
-            _sync(beside / name)
+            sync(beside / name)
         beside.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
@@ -98,10 +99,8 @@ def load_artifact(folder: Path) -> Artifact:
 
 def set_current(models: Path, version: str) -> None:
     """Name the version that is served, in one step."""
-    beside = models / f".{CURRENT}.{os.getpid()}"
-    beside.write_text(version + "\n", "utf-8")
-    _sync(beside)
-    beside.replace(models / CURRENT)
+    with whole_file(models / CURRENT) as beside:
+        beside.write_text(version + "\n", "utf-8")
 
 
 def get_current(models: Path) -> str | None:
@@ -146,11 +145,3 @@ def _map_arrays(path: Path) -> dict[str, Array]:
         flat: Array = np.asarray(whole[start:stop]).view(_DTYPES[entry["dtype"]])
         arrays[name] = flat.reshape(entry["shape"])
     return arrays
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -113,7 +113,9 @@ def compare(
     parts: list[list[tuple[AnySource, Evaluation, float]]] = [[] for _ in sources]
     for split in splits:
         features = split_features(recipe, split, cache, progress)
-        masks = {name: is_tail(split.train.item_counts, name) for name in DEFINITIONS}
+        masks: dict[str, BoolArray] = {
+            name: is_tail(split.train.item_counts, name) for name in DEFINITIONS
+        }
         for place, source in enumerate(sources):
             if on_source:
                 on_source(f"{source.kind} on {split.name}")
@@ -136,9 +138,7 @@ def compare(
     ]
 
 
-def ratio(
-    one: Contender, other: Contender, name: str, *, seed: int = 0
-) -> Interval | None:
+def ratio(one: Contender, other: Contender, name: str, *, seed: int = 0) -> Interval | None:
     """95 % interval (low, middle, high) of a figure's ratio, one to other, over users.
 
     None where the figure of the other is nothing, or no request has one.
@@ -182,6 +182,4 @@ def _chosen(
         return source
     inner = validation(split)
     tail = is_tail(inner.train.item_counts, search.tail)
-    return choose(
-        tune(source, inner, features, tail, budget_s=search.budget_s, seed=seed)
-    ).source
+    return choose(tune(source, inner, features, tail, budget_s=search.budget_s, seed=seed)).source

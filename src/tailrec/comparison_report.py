@@ -1,7 +1,6 @@
 """A comparison as files: figures as JSON, and the plane of accuracy against the tail."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tailrec.comparison import Contender
+from tailrec.files import whole_file
 
 
 def write_comparison(
@@ -26,9 +26,11 @@ def write_comparison(
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = json.dumps([one.to_dict() for one in contenders], indent=2, default=str)
-    text = _put(folder / "comparison.json", lambda path: path.write_text(figures, "utf-8"))
-    figure = draw_plane(contenders, at)
-    picture = _put(folder / "plane.png", lambda path: figure.savefig(path, dpi=110))
+    text, picture = folder / "comparison.json", folder / "plane.png"
+    with whole_file(text) as beside:
+        beside.write_text(figures, "utf-8")
+    with whole_file(picture) as beside:
+        draw_plane(contenders, at).savefig(beside, format="png", dpi=110)
     return [text, picture]
 
 

@@ -223,3 +223,15 @@ class Features:
 
     words: sparse.csr_array
     dense: Float32Array
+
+    def __len__(self) -> int:
+        return len(self.dense)
+
+    def rows(self, chosen: Array | slice) -> "Features":
+        """The features of some items."""
+        return Features(self.words[chosen], self.dense[chosen])
+
+    def below(self, other: "Features") -> "Features":
+        """These features, and other ones below them."""
+        words = sparse.vstack([self.words, other.words], format="csr")
+        return Features(words, np.concatenate([self.dense, other.dense]))

@@ -79,7 +79,9 @@ def _model(shop: Shop) -> Iterator[Finding]:
 
 
 def _encoder(shop: Shop) -> Iterator[Finding]:
-    model = shop.recipe.features.fit(Catalog(pl.DataFrame({c.ITEM_ID: ["a"], c.TITLE: ["red mug"]})))
+    model = shop.recipe.features.fit(
+        Catalog(pl.DataFrame({c.ITEM_ID: ["a"], c.TITLE: ["red mug"]}))
+    )
     width = model.features.dense.shape[1]
     yield Finding("encoder", True, f"gives vectors of {width} numbers")
 

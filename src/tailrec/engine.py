@@ -9,15 +9,16 @@ import numpy as np
 from pydantic import Field
 
 from tailrec.artifact import Artifact, pack_strings, unpack_strings
-from tailrec.candidates import under
-from tailrec.candidates.als import Als
+from tailrec.candidates.als import Als, AlsModel
+from tailrec.candidates.basis import under
 from tailrec.candidates.content import Content
 from tailrec.candidates.ease import Ease
+from tailrec.candidates.item_item import ItemToItem
 from tailrec.candidates.linear import Contributions, Linear, LinearModel
 from tailrec.candidates.neighbours import Neighbours
 from tailrec.candidates.popular import Popular, PopularModel
 from tailrec.data.histories import Histories
-from tailrec.dataset import Catalog, Dataset, Features
+from tailrec.dataset import Catalog, Dataset
 from tailrec.errors import RecipeError, UnknownItem
 from tailrec.features.build import FeatureModel, FeatureRecipe
 from tailrec.items import (
@@ -31,9 +32,9 @@ from tailrec.items import (
     QueryBatch,
     StrArray,
 )
-from tailrec.protocols import Source
 from tailrec.recipe import Recipe
 
+AnyModel = LinearModel | ItemToItem | AlsModel | PopularModel
 AnySource = Annotated[
     Linear | Content | Neighbours | Ease | Als | Popular, Field(discriminator="kind")
 ]
@@ -119,7 +120,7 @@ class Engine:
     ids: StrArray
     counts: Int64Array
     features: FeatureModel
-    model: Source
+    model: AnyModel
     newcomers: PopularModel
 
     def recommend(self, queries: QueryBatch, k: int) -> ItemsBatch:
@@ -202,10 +203,12 @@ class Engine:
         arrivals = Catalog(catalog.table.filter(new))
         ids = np.concatenate([self.ids, arrivals.ids])
         counts = np.concatenate([self.counts, np.zeros(len(arrivals), np.int64)])
+        new_features = self.features.transform(arrivals)
+        features = replace(self.features, features=self.features.features.below(new_features))
         model = self.model
         if isinstance(model, LinearModel):
-            model = model.extended(self.features.transform(arrivals))
-        return replace(self, ids=ids, counts=counts, model=model)
+            model = model.extended(new_features)
+        return replace(self, ids=ids, counts=counts, features=features, model=model)
 
     def artifact(self, card: Mapping[str, Any]) -> Artifact:
         """The engine as files; see `from_artifact`."""

@@ -1,6 +1,5 @@
 """Answers of a shop as tables: slates of people, items found, reasons."""
 
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +9,8 @@ import polars as pl
 from tailrec import columns as c
 from tailrec.engine import Engine, Explanation
 from tailrec.errors import DataError, UnknownUser
-from tailrec.items import PADDING, Int32Array, ItemsBatch
+from tailrec.files import whole_file
+from tailrec.items import PADDING, Array, ItemsBatch
 from tailrec.reranking.diversity import diversified
 from tailrec.search import search
 from tailrec.shop import Shop
@@ -37,12 +37,16 @@ class Ask(NamedTuple):
     include_seen: bool = False
 
 
+PLAIN = Ask()
+"""Slates as the model has them."""
+
+
 def recommended(
     shop: Shop,
     *,
     user: str | None = None,
     users: str | None = None,
-    ask: Ask = Ask(),
+    ask: Ask = PLAIN,
     version: str | None = None,
     out: Path | None = None,
 ) -> pl.DataFrame:
@@ -57,7 +61,7 @@ def recommended(
         out: also write them there (.parquet or .csv), whole or not at all.
 
     Returns:
-        user_id, rank (1..k), item_id, score, and the title.
+        user_id, rank (1..k), item_id, score.
 
     Raises:
         DataError: neither or both of user and users are given, or a file is of the wrong kind.
@@ -79,7 +83,7 @@ def recommended(
         )
         slates = engine.recommend(queries, ask.k * (POOL if ask.diversity else 1))
         if ask.diversity:
-            slates = diversified(slates, engine.vectors, ask.k, ask.diversity)
+            slates = diversified(slates, engine.features.features.dense, ask.k, ask.diversity)
         parts.append(_table(engine, ids[start : start + CHUNK], slates))
     table = pl.concat(parts)
     if out is not None:
@@ -98,7 +102,7 @@ def found(shop: Shop, words: str, k: int, *, version: str | None = None) -> pl.D
     engine = shop.engine(version)
     items = search(words, engine.features, k, hidden=shop.hidden(engine))
     batch = ItemsBatch(items.ids[None], items.scores[None])
-    return _titled(shop, _table(engine, [words], batch)).drop(c.USER_ID)
+    return titled(shop, _table(engine, [words], batch)).drop(c.USER_ID)
 
 
 def explained(
@@ -137,7 +141,7 @@ def explained(
         "excluded": why.excluded,
         "why": _in_words(why, len(engine.ids)),
     }
-    return verdict, _titled(shop, parts)
+    return verdict, titled(shop, parts)
 
 
 def _in_words(why: Explanation, n_items: int) -> str:
@@ -186,19 +190,15 @@ def _table(engine: Engine, names: list[str], slates: ItemsBatch) -> pl.DataFrame
     )
 
 
-def _titled(shop: Shop, table: pl.DataFrame) -> pl.DataFrame:
+def titled(shop: Shop, table: pl.DataFrame) -> pl.DataFrame:
+    """A table of items with their titles in a last column."""
     titles = shop.store.read("items", columns=[c.ITEM_ID, c.TITLE])
     return table.join(titles, on=c.ITEM_ID, how="left", maintain_order="left")
 
 
 def _write(table: pl.DataFrame, out: Path) -> None:
-    """Whole or not at all."""
-    beside = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
+    with whole_file(out) as beside:
         if out.suffix == ".parquet":
             table.write_parquet(beside)
         else:
             table.write_csv(beside)
-        beside.replace(out)
-    finally:
-        beside.unlink(missing_ok=True)

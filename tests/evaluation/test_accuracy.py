@@ -108,6 +108,7 @@ print(json.dumps({name: list(values) for name, values in scores.items()}))
 """
 
 
+@pytest.mark.slow
 def test_figures_agree_with_ranx(rng: np.random.Generator) -> None:
     users, items, k = 60, 40, 15
     slates = [rng.permutation(items)[: rng.integers(1, k + 1)] for _ in range(users)]

@@ -30,10 +30,11 @@ def test_bounds_agree_with_theory(rng: np.random.Generator) -> None:
     assert high == pytest.approx(mid + 1.96 * error, abs=0.15 * error)
 
 
-def test_bounds_agree_with_drawing_users_one_by_one(rng: np.random.Generator) -> None:
-    a, b = rng.choice([0, 0, 0.4, 1], size=(2, 60))
-    low, _, high = ratio_interval(a, b, draws=40_000, rng=rng)
-    users = rng.integers(60, size=(40_000, 60))
+@pytest.mark.parametrize("n_users", [40, 200], ids=["one by one", "counted together"])
+def test_bounds_agree_with_drawing_users_one_by_one(rng: np.random.Generator, n_users: int) -> None:
+    a, b = rng.choice([0, 0, 0.4, 1], size=(2, n_users))
+    low, _, high = ratio_interval(a, b, draws=20_000, rng=rng)
+    users = rng.integers(n_users, size=(20_000, n_users))
     plain = np.quantile(a[users].mean(1) / b[users].mean(1), [0.025, 0.975])
     assert (low, high) == pytest.approx(tuple(plain), rel=0.03)
 

@@ -47,7 +47,7 @@ class AlsModel:
             [B, k], best first, scores above 0.
         """
         weights = history_weights(queries, len(self.factors), decay=self.decay)
-        people = self._fold_in(weights)  # [B, F]
+        people = self._people(weights)  # [B, F]
         ids, best = blank(len(queries), k)
         for rows in row_blocks(len(queries), len(self.factors)):
             scores = people[rows] @ self.factors.T  # [block, I]
@@ -66,18 +66,16 @@ class AlsModel:
         alpha, decay = (float(option) for option in arrays["options"])
         return cls(arrays["factors"], arrays["gram"], alpha, decay)
 
-    def _fold_in(self, weights: sparse.csr_array) -> Float32Array:
+    def _people(self, weights: sparse.csr_array) -> Float32Array:
         """Float32 [B, F]: the least-squares factors (YᵀCY + λI)⁻¹ YᵀCp of each history."""
         bounds, past, weight = csr_view(weights)
         extra = kernel_view(weight * self.alpha, np.float32)
-        factors = kernel_view(self.factors, np.float32)
+        factors, gram = kernel_view(self.factors, np.float32), kernel_view(self.gram, np.float32)
         people = np.zeros((weights.shape[0], factors.shape[1]), np.float32)
 
         def work(rows: slice) -> None:
             history = (bounds[rows.start : rows.stop + 1], past, extra)
-            left = np.tile(self.gram, (rows.stop - rows.start, 1, 1))  # [rows, F, F]
-            _add_histories(history, factors, left, people[rows])
-            people[rows] = np.linalg.solve(left, people[rows, :, None])[:, :, 0]
+            _fold_in(history, factors, gram, people[rows])
 
         over_rows(len(people), work)
         return people
@@ -100,6 +98,10 @@ class Als(Recipe):
     alpha: float = Field(default=10.0, gt=0.0)
     iterations: int = Field(default=15, ge=1)
     decay: float = Field(default=1.0, gt=0.0, le=1.0)
+
+    def restore(self, arrays: Mapping[str, Array]) -> AlsModel:
+        """The model that gave these arrays."""
+        return AlsModel.from_arrays(arrays)
 
     def fit(self, data: Dataset, features: Features, *, rng: Generator) -> AlsModel:
         """Learn factors of items.
@@ -128,29 +130,54 @@ class Als(Recipe):
                 random_state=int(rng.integers(2**31)),
             )
             solver.fit(sparse.csr_matrix(confidence), show_progress=False)
-        # Few steps of conjugate gradients leave a trace of the start in items nobody has.
-        factors = np.where(data.item_counts[:, None] > 0, solver.item_factors, np.float32(0))
+        factors = solver.item_factors  # [I, F]; implicit leaves zeros where an item has no events
         gram = factors.T @ factors + self.regularization * np.eye(self.factors, dtype=np.float32)
         return AlsModel(factors, gram, self.alpha, self.decay)
 
 
+# LAPACK is not called for these small systems: with threads of its own it takes 25 times as long
+# at 128 factors, and the number of its threads is one setting for the whole process.
 @compiled
-def _add_histories(
+def _fold_in(
     history: tuple[Array, Array, Array],
     factors: Float32Array,
-    left: Float32Array,
-    right: Float32Array,
+    gram: Float32Array,
+    out: Float32Array,
 ) -> None:
-    """Add each history (bounds, items, confidence - 1) to both sides of its normal equations.
-
-    `left` [B, F, F] grows by Σ (c - 1) y yᵀ, `right` [B, F] by Σ c y.
-    """
+    """Fill `out` [B, F], given as zeros, from histories (bounds, items, confidence - 1)."""
     bounds, past, extra = history
-    for row in range(len(right)):
+    for row in range(len(out)):
+        if bounds[row] == bounds[row + 1]:
+            continue
+        left = gram.copy()
         for event in range(bounds[row], bounds[row + 1]):
             y = factors[past[event]]
             for f in range(len(y)):
-                right[row, f] += (1.0 + extra[event]) * y[f]
-                scaled = extra[event] * y[f]
-                for g in range(len(y)):
-                    left[row, f, g] += scaled * y[g]
+                out[row, f] += (np.float32(1.0) + extra[event]) * y[f]
+                _add_multiple(left[f, f:], y[f:], extra[event] * y[f])
+        _solve(left, out[row])
+
+
+@compiled
+def _add_multiple(to: Float32Array, values: Float32Array, factor: float) -> None:
+    for i in range(len(to)):
+        to[i] += factor * values[i]
+
+
+@compiled
+def _solve(left: Float32Array, right: Float32Array) -> None:
+    """Turn `right` into left⁻¹·right by Cholesky's UᵀU; only the upper triangle of left is used."""
+    n = len(right)
+    for j in range(n):
+        root = np.sqrt(left[j, j])
+        for i in range(j, n):
+            left[j, i] /= root
+        for i in range(j + 1, n):
+            _add_multiple(left[i, i:], left[j, i:], -left[j, i])
+    for j in range(n):
+        right[j] /= left[j, j]
+        _add_multiple(right[j + 1 :], left[j, j + 1 :], -right[j])
+    for j in range(n - 1, -1, -1):
+        for i in range(j + 1, n):
+            right[j] -= left[j, i] * right[i]
+        right[j] /= left[j, j]

@@ -1,5 +1,6 @@
 """Nearest neighbours in text: items described like those a person had."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ from tailrec.candidates.kernel import TextKernel
 from tailrec.candidates.nearest import nearest_to_each_other
 from tailrec.candidates.select import padded_to_csr
 from tailrec.dataset import Dataset, Features
+from tailrec.items import Array
 from tailrec.recipe import Recipe
 
 
@@ -35,6 +37,10 @@ class Content(Recipe):
     neighbours: int = Field(default=200, ge=1)
     decay: float = Field(default=0.7, gt=0.0, le=1.0)
 
+    def restore(self, arrays: Mapping[str, Array]) -> ContentModel:
+        """The model that gave these arrays."""
+        return ContentModel.from_arrays(arrays)
+
     def fit(self, data: Dataset, features: Features, *, rng: Generator) -> ContentModel:
         """Find each item's nearest texts.
 
@@ -50,6 +56,6 @@ class Content(Recipe):
             As `nearest_to_each_other`; no I × I matrix is ever held.
         """
         del data, rng
-        kernel = TextKernel.fit(features, self.words, self.meaning, None)
+        kernel = TextKernel.untaught(features, self.words, self.meaning)
         ids, alike = nearest_to_each_other(kernel.vectors(features), self.neighbours)
         return ContentModel(padded_to_csr(ids, alike, len(ids)), self.decay)

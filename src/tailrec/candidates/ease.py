@@ -1,5 +1,6 @@
 """EASE: the linear item model without words or order, in closed form."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,7 @@ from tailrec.candidates.item_item import ItemToItem
 from tailrec.candidates.select import pair_strengths, row_blocks, strongest
 from tailrec.dataset import Dataset, Features
 from tailrec.errors import RecipeError
-from tailrec.items import Float32Array
+from tailrec.items import Array, Float32Array
 from tailrec.recipe import Recipe
 
 
@@ -38,6 +39,10 @@ class Ease(Recipe):
     decay: float = Field(default=1.0, gt=0.0, le=1.0)
     keep: int = Field(default=300, ge=1)
     most_items: int = Field(default=40_000, ge=1)
+
+    def restore(self, arrays: Mapping[str, Array]) -> EaseModel:
+        """The model that gave these arrays."""
+        return EaseModel.from_arrays(arrays)
 
     def fit(self, data: Dataset, features: Features, *, rng: Generator) -> EaseModel:
         """Solve for the weights.

@@ -19,7 +19,7 @@ from tailrec.candidates.arrivals import append_items
 from tailrec.candidates.basis import Basis, under
 from tailrec.candidates.dense import solve_dense
 from tailrec.candidates.gram import Bonds, gram
-from tailrec.candidates.kernel import TextKernel
+from tailrec.candidates.kernel import Lessons, TextKernel
 from tailrec.candidates.local import solve_local
 from tailrec.candidates.nearest import nearest_to_each_other
 from tailrec.candidates.select import history_weights, sparse_candidates
@@ -39,6 +39,8 @@ class Linear(Recipe):
         words: a, weight of the words in the text kernel.
         meaning: b, weight of the language model's vectors in the text kernel.
         whiten: ridge of the whitening of those vectors; None leaves them as they are.
+        lift: how strongly words that go with being had together count more; 0: not at all.
+        agreement: how strongly directions of meaning along which such items agree do.
         ridge: λ, how strongly everything shrinks to nothing.
         text: τ, how much likeness counts as a reason, beside its part in the smoothing.
         decay: γ of training, what a step back leaves of a past event.
@@ -57,6 +59,8 @@ class Linear(Recipe):
     words: NotNegative = 6.0
     meaning: NotNegative = 5.0
     whiten: Positive | None = 0.01
+    lift: NotNegative = 0.5
+    agreement: NotNegative = 0.25
     ridge: Positive = 100.0
     text: Positive = 0.75
     decay: Decay = 0.65
@@ -69,6 +73,10 @@ class Linear(Recipe):
     window: Annotated[int, Field(ge=1)] = 30
     neighbours: Annotated[int, Field(ge=1)] = 100
     solver: Literal["local", "dense"] = "local"
+
+    def restore(self, arrays: Mapping[str, Array]) -> "LinearModel":
+        """The model that gave these arrays."""
+        return LinearModel.from_arrays(self, arrays)
 
     def fit(self, data: Dataset, features: Features, *, rng: Generator) -> "LinearModel":
         """Learn the model; nothing is drawn at random.
@@ -88,7 +96,8 @@ class Linear(Recipe):
         del rng
         bonds = Bonds(self.decay, self.ahead, self.reverse, self.basket)
         behaviour = gram(data, self._weights(data), window=self.window, bonds=bonds)
-        kernel = TextKernel.fit(features, self.words, self.meaning, self.whiten)
+        lessons = Lessons(self.words, self.meaning, self.whiten, self.lift, self.agreement)
+        kernel = TextKernel.fit(features, behaviour, lessons)
         text = kernel.vectors(features)
         near, _ = nearest_to_each_other(text, self.neighbours)
         ridge = behaviour.diagonal + text.diagonal() + np.float32(self.ridge)
@@ -260,6 +269,6 @@ class LinearModel:
             sparse.csr_array(parts, shape=(n_items, n_items)),
             arrays["by_text"],
             arrays["counts"],
-            TextKernel.from_arrays(recipe.words, recipe.meaning, under(arrays, "kernel.")),
+            TextKernel.from_arrays(under(arrays, "kernel.")),
             Basis.from_arrays(under(arrays, "basis.")),
         )

@@ -1,5 +1,6 @@
 """ItemKNN: items that the same people have, by cosine."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ from scipy import sparse
 from tailrec.candidates.item_item import ItemToItem
 from tailrec.candidates.select import pair_strengths, strongest
 from tailrec.dataset import Dataset, Features
+from tailrec.items import Array
 from tailrec.recipe import Recipe
 
 _ROWS_PER_BLOCK = 2048
@@ -35,6 +37,10 @@ class Neighbours(Recipe):
     neighbours: int = Field(default=200, ge=1)
     shrinkage: float = Field(default=0.0, ge=0.0)
     decay: float = Field(default=1.0, gt=0.0, le=1.0)
+
+    def restore(self, arrays: Mapping[str, Array]) -> NeighboursModel:
+        """The model that gave these arrays."""
+        return NeighboursModel.from_arrays(arrays)
 
     def fit(self, data: Dataset, features: Features, *, rng: Generator) -> NeighboursModel:
         """Find each item's nearest neighbours among the items of its people.

@@ -68,6 +68,10 @@ class Popular(Recipe):
     kind: Literal["popular"] = "popular"
     half_life_days: float | None = Field(default=None, gt=0.0)
 
+    def restore(self, arrays: Mapping[str, Array]) -> PopularModel:
+        """The model that gave these arrays."""
+        return PopularModel.from_arrays(arrays)
+
     def fit(self, data: Dataset, features: Features, *, rng: Generator) -> PopularModel:
         """Sum the weights of each item's events, older ones less where a half-life is given.
 

@@ -216,8 +216,8 @@ def _rows_to_csr(
     kept: BoolArray, columns: Int32Array, values: Float32Array, n_columns: int
 ) -> sparse.csr_array:
     # Bounds as narrow as they can be: scipy widens the columns to the type of the bounds.
-    narrow = np.int32 if len(columns) <= np.iinfo(np.int32).max else np.int64
-    bounds = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(narrow)
+    narrow = "int32" if len(columns) <= np.iinfo(np.int32).max else "int64"
+    bounds: Array = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(narrow)
     shape = (len(kept), n_columns)
     matrix = sparse.csr_array((values, columns, bounds), shape=shape, dtype=np.float32)
     matrix.sort_indices()

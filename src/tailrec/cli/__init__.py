@@ -26,4 +26,4 @@ for command in (
 
 def main() -> None:
     """Entry point of `tailrec`."""
-    app()
+    app(prog_name="tailrec")

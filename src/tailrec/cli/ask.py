@@ -3,20 +3,19 @@
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import polars as pl
 import typer
 
 from tailrec import columns as c
 from tailrec.cli.app import HERE, JsonOption, ShopOption, open_shop
 from tailrec.cli.output import print_json, print_table
-from tailrec.slates import Ask, explained, found, recommended
+from tailrec.slates import Ask, explained, found, recommended, titled
 
 Places = Annotated[int, typer.Option("-k", help="Places of a slate.", min=1)]
 Model = Annotated[str | None, typer.Option("--model", help="Version; the served one if not given.")]
 
 
 def recommend(
+    *,
     shop: ShopOption = HERE,
     user: Annotated[str | None, typer.Option(help="One person.")] = None,
     users: Annotated[
@@ -30,13 +29,15 @@ def recommend(
     ] = False,
     model: Model = None,
     out: Annotated[Path | None, typer.Option(help="Write slates to .parquet or .csv.")] = None,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Slates for one person, some, or all."""
     ask = Ask(k=k, tail=tail, diversity=diversity, include_seen=include_seen)
     with open_shop(shop) as opened:
         slates = recommended(opened, user=user, users=users, ask=ask, version=model, out=out)
-    if json:
+        if not out:
+            slates = titled(opened, slates)
+    if as_json:
         print_json(slates.to_dicts())
     elif out:
         typer.echo(f"{slates[c.USER_ID].n_unique():,} slates written to {out}")
@@ -46,15 +47,16 @@ def recommend(
 
 def search(
     words: Annotated[str, typer.Argument(help="What somebody looks for.")],
+    *,
     shop: ShopOption = HERE,
     k: Places = 20,
     model: Model = None,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Items by what they say and what they mean."""
     with open_shop(shop) as opened:
         items = found(opened, words, k, version=model)
-    if json:
+    if as_json:
         print_json(items.to_dicts())
     else:
         print_table(f"found for {words!r}", items.columns, items.rows())
@@ -63,14 +65,15 @@ def search(
 def explain(
     user: Annotated[str, typer.Argument(help="Id of the person.")],
     item: Annotated[str, typer.Argument(help="Id of the item.")],
+    *,
     shop: ShopOption = HERE,
     model: Model = None,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Why an item has its place for a person: exact, by past item, behaviour and text."""
     with open_shop(shop) as opened:
         verdict, parts = explained(opened, user, item, version=model)
-    if json:
+    if as_json:
         print_json({**verdict, "parts": parts.to_dicts()})
         return
     place = "not shown" if verdict["rank"] is None else f"rank {verdict['rank']}"

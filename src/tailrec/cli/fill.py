@@ -20,12 +20,13 @@ from tailrec.shop import Shop
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Folder of the new shop.")], json: JsonOption = False
+    folder: Annotated[Path, typer.Argument(help="Folder of the new shop.")],
+    as_json: JsonOption = False,
 ) -> None:
     """Make a new, empty shop."""
     with Shop.create(folder, store_url=Settings.read().store_url):
         pass
-    if json:
+    if as_json:
         print_json({"shop": str(folder)})
     else:
         typer.echo(f"{folder} is a shop now; next: tailrec ingest events FILE --shop {folder}")
@@ -36,17 +37,14 @@ def ingest(
     files: Annotated[
         list[str], typer.Argument(help="CSV, Parquet or JSON Lines files; or a SELECT with --url.")
     ],
+    *,
     shop: ShopOption = HERE,
     map_: Annotated[
         str,
         typer.Option("--map", help="ours=theirs,...; join columns with + (text) or > (category)."),
     ] = "",
-    fill: Annotated[
-        str, typer.Option(help="column=constant,... for columns the file lacks.")
-    ] = "",
-    preset: Annotated[
-        str | None, typer.Option(help="online-retail, movielens or amazon.")
-    ] = None,
+    fill: Annotated[str, typer.Option(help="column=constant,... for columns the file lacks.")] = "",
+    preset: Annotated[str | None, typer.Option(help="online-retail, movielens or amazon.")] = None,
     url: Annotated[
         str | None, typer.Option(help="Database that FILES, then SELECT statements, are asked of.")
     ] = None,
@@ -55,7 +53,7 @@ def ingest(
     rejected: Annotated[
         Path | None, typer.Option(help="Where refused rows go (.csv or .parquet), with reasons.")
     ] = None,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Read files into the shop: cleaned, reported, all or nothing."""
     if table not in TABLES:
@@ -71,22 +69,25 @@ def ingest(
             preset=preset,
             cleaning=opened.recipe.cleaning,
             dry_run=dry_run,
-            rejected=None if dry_run else rejected or opened.folder / "reports" / f"rejected-{table}.csv",
+            rejected=None
+            if dry_run
+            else rejected or opened.folder / "reports" / f"rejected-{table}.csv",
             progress=lambda stage, rows: tell(stage, rows, 0),
             encoding=encoding,
         )
-    if json:
+    if as_json:
         print_json(result.to_dict())
     else:
-        _print_report(result)
+        print_report(result)
 
 
-def _print_report(result: IngestResult) -> None:
+def print_report(result: IngestResult) -> None:
+    """What became of each file's rows."""
     for table, report in result.reports.items():
         print_table(
-            f"{table}: {report.rows:,} rows read, {report.kept:,} kept, {report.rejected:,} refused",
+            f"{table}: {report.rows:,} rows, {report.kept:,} kept, {report.rejected:,} refused",
             ["rule", "changed", "refused", "examples"],
-            report.table(),
+            report.table_rows(),
             note="; ".join(report.notes),
         )
     verb = "would offer" if result.dry_run else "new in the store:"
@@ -97,13 +98,14 @@ def _print_report(result: IngestResult) -> None:
 def export(
     table: Annotated[str, typer.Argument(help="events, items, users or aliases.")],
     out: Annotated[Path, typer.Option(help="File to write: .parquet, .csv or .jsonl.")],
+    *,
     shop: ShopOption = HERE,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a table of the shop to a file."""
     with open_shop(shop) as opened:
         n_rows = export_table(opened.store, table, out)
-    if json:
+    if as_json:
         print_json({"table": table, "rows": n_rows, "file": str(out)})
     else:
         typer.echo(f"{n_rows:,} {table} written to {out}")
@@ -111,13 +113,14 @@ def export(
 
 def erase(
     user: Annotated[str, typer.Argument(help="Id of the person.")],
+    *,
     shop: ShopOption = HERE,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Erase a person: events, attributes, aliases. The next fit learns nothing of them."""
     with open_shop(shop) as opened:
         erased = opened.erase(user)
-    if json:
+    if as_json:
         print_json({"user_id": user, "erased": erased})
     else:
         counts = ", ".join(f"{n:,} {table}" for table, n in erased.items())

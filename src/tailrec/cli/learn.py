@@ -1,6 +1,6 @@
 """Commands that learn and measure: tail, fit, evaluate."""
 
-from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +12,6 @@ from tailrec.cli.output import print_json, print_table, progress_bar
 from tailrec.cli.parse import instant, numbers, seconds
 from tailrec.comparison import Contender, Search, compare, ratio
 from tailrec.comparison_report import write_comparison
-from tailrec.data.split import Split
 from tailrec.evaluation.significance import Interval
 from tailrec.shop import source_named
 from tailrec.tail.exposure_report import tail_table, write_report
@@ -26,6 +25,7 @@ Budget = Annotated[
 
 
 def tail(
+    *,
     shop: ShopOption = HERE,
     report: Annotated[
         Path | None, typer.Option(help="Folder for curves, tables and a page.")
@@ -33,7 +33,7 @@ def tail(
     valuable: Annotated[
         int, typer.Option(help="Also list so many tail items with signs of value.", min=0)
     ] = 10,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """What the tail of this shop is, by four definitions, and which of it has value."""
     with open_shop(shop) as opened:
@@ -42,7 +42,7 @@ def tail(
         found = valuable_tail(opened.activity(), definition=opened.recipe.tail)
         written = write_report(data, report) if report else []
     items = found.table.head(valuable)
-    if json:
+    if as_json:
         files = [str(path) for path in written]
         lists = {"tiers": table.to_dicts(), "valuable": items.to_dicts()}
         print_json({**lists, "signs": found.signs, "signs_absent": found.absent, "files": files})
@@ -57,12 +57,13 @@ def tail(
 
 
 def fit(
+    *,
     shop: ShopOption = HERE,
     until: Annotated[
         str | None, typer.Option(help="Learn from events before this instant (ISO 8601).")
     ] = None,
     budget: Budget = "0",
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Learn a model from the shop and serve it from now on."""
     with open_shop(shop) as opened, progress_bar() as tell:
@@ -74,7 +75,7 @@ def fit(
         fitted = opened.fit(
             until=instant(until), budget_s=budget_s, progress=tell, on_trial=on_trial
         )
-    if json:
+    if as_json:
         print_json({"version": fitted.version, **fitted.card})
         return
     data = fitted.card["data"]
@@ -101,6 +102,7 @@ def _searched(card: dict[str, object]) -> str:
 
 
 def evaluate(
+    *,
     shop: ShopOption = HERE,
     split: Annotated[str, typer.Option(help="time, leave-one-out or cold.")] = "time",
     windows: Annotated[int, typer.Option(help="Windows of a time split.", min=1)] = 3,
@@ -113,19 +115,15 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(help="Folder for the figures as JSON and a picture.")
     ] = None,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure the shop's source, beside others, on events it has not learnt from."""
     budget_s = seconds(budget)
     with open_shop(shop) as opened, progress_bar() as tell:
         sources = [opened.recipe.source, *map(source_named, with_.split(",") if with_ else ())]
         splits = opened.splits(split, windows=windows, days=days)
-        done = 0
-
-        def on_source(name: str) -> None:
-            nonlocal done
-            tell("evaluating", done, len(sources) * len(splits))
-            done += 1
+        done = count()
+        total = len(sources) * len(splits)
 
         contenders = compare(
             opened.recipe.engine(),
@@ -135,19 +133,18 @@ def evaluate(
             search=Search(budget_s, opened.recipe.tail) if budget_s else None,
             cache=opened.cache,
             progress=tell,
-            on_source=on_source,
+            on_source=lambda name: tell(f"evaluating {name}", next(done), total),
         )
     if report:
         write_comparison(contenders, report, numbers(at))
-    if json:
+    if as_json:
         print_json({"split": split, "sources": [one.to_dict() for one in contenders]})
     else:
-        _print_contenders(contenders, splits, numbers(at))
+        print_contenders(contenders, numbers(at))
 
 
-def _print_contenders(
-    contenders: list[Contender], splits: list[Split], at: list[int]
-) -> None:
+def print_contenders(contenders: list[Contender], at: list[int]) -> None:
+    """The table of a comparison, and the first source's ratios to the others."""
     short, long = at[0], at[-1]
     names = [f"recall@{short}", f"ndcg@{short}", f"recall@{long}/pareto", f"ndcg@{short}/pareto"]
     names += [f"recall@{long}/rare", f"recall@{long}/cold", f"coverage@{long}", f"gini@{long}"]
@@ -160,8 +157,9 @@ def _print_contenders(
         ]
         for one in contenders
     ]
-    n_users = sum(len(split) for split in splits)
-    title = f"{len(splits)} split(s), {n_users:,} requests: {', '.join(s.name for s in splits)}"
+    splits = contenders[0].evaluations
+    n_users = sum(len(one.ids) for one in splits)
+    title = f"{n_users:,} requests; {', '.join(one.split for one in splits)}"
     print_table(title, ["source", *names, "fit s", "slate ms"], rows)
     first = contenders[0]
     shown = (f"ndcg@{short}", f"recall@{long}/pareto")

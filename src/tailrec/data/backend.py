@@ -9,7 +9,7 @@ section 2.2.1). So never open a store's file with `sqlite3` in a process that ha
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -197,8 +197,10 @@ class Database(ABC):
             return self._connect()
 
     def _drop_idle(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        # Another thread may take the last one between a look and a pop.
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
     @abstractmethod
     def _connect(self) -> dbapi.Connection: ...

@@ -1,10 +1,10 @@
 """A table of a shop, out to a file."""
 
-import os
 from pathlib import Path
 
 from tailrec.data.store import Store
 from tailrec.errors import DataError
+from tailrec.files import whole_file
 
 FORMATS = (".parquet", ".csv", ".jsonl")
 
@@ -29,15 +29,11 @@ def export_table(store: Store, table: str, path: Path) -> int:
     if not path.parent.is_dir():
         raise DataError(f"{path.parent} is no folder; make it, or name another file")
     frame = store.read(table)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_file(path) as beside:
         if path.suffix == ".parquet":
             frame.write_parquet(beside)
         elif path.suffix == ".csv":
             frame.write_csv(beside)
         else:
             frame.write_ndjson(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
     return len(frame)

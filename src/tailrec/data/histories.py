@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -38,6 +38,11 @@ class Weights(Recipe):
     view: Weight = 0.3
     impression: Weight = 0.0
     search: Weight = 0.0
+
+    @classmethod
+    def of_all(cls, weight: float) -> Self:
+        """The same weight for every type."""
+        return cls(**dict.fromkeys(cls.model_fields, weight))
 
 
 class Histories(Recipe):

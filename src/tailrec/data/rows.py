@@ -83,13 +83,7 @@ def with_event_ids(events: pl.DataFrame) -> pl.DataFrame:
         f"{time:014x}{blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()}"
         for time, text in zip(times, texts, strict=True)
     ]
-    numbers = nameless.cast(pl.UInt32).cum_sum() - 1
-    return frame.with_columns(
-        pl.when(nameless)
-        .then(pl.Series(ids, dtype=pl.String).gather(numbers.clip(0)))
-        .otherwise(pl.col(c.EVENT_ID))
-        .alias(c.EVENT_ID)
-    )
+    return frame.with_columns(frame[c.EVENT_ID].clone().scatter(nameless.arg_true(), ids))
 
 
 def content(frame: pl.DataFrame) -> pl.Series:

@@ -263,3 +263,15 @@ def _before(data: Dataset, last: Int64Array) -> BoolArray:
     bound = np.full(data.n_users, data.n_events)
     bound[data.user[last]] = last
     return np.arange(data.n_events) < bound[data.user]
+
+
+def has_real_times(data: Dataset) -> bool:
+    """Whether times say when things happened, and not only in which order.
+
+    Times made up from an order start every user at the same instant. With fewer than ten users
+    nothing can be told, and times are believed.
+    """
+    starts = data.time[data.ptr[:-1][np.diff(data.ptr) > 0]]
+    if len(starts) < 10:
+        return True
+    return bool(np.unique(starts, return_counts=True)[1].max() <= len(starts) / 2)

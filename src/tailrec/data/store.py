@@ -115,8 +115,9 @@ class Store:
         frame = conform(table, rows)
         if table == "events":
             frame = with_event_ids(frame).unique(c.EVENT_ID, keep="first", maintain_order=True)
-            # Neighbours on the same pages of the largest index: twice as fast as in file order.
-            frame = frame.sort(c.USER_ID, c.TIMESTAMP)
+            # Made ids start with the time, so two of three indexes grow at their end; and
+            # writers of the same events take them in one order, which rules out deadlocks.
+            frame = frame.sort(c.EVENT_ID)
         if frame.is_empty():
             return 0
         with self._database.transaction() as connection:

@@ -9,7 +9,10 @@ from tailrec.errors import DataError
 from tailrec.items import Float64Array
 
 _CELLS = 4_000_000
-"""Draws times distinct users held at once: 32 MB of counts."""
+"""Draws times users held at once: 32 MB of counts."""
+
+_COUNTING = 6
+"""A multinomial count costs about as much as drawing so many users one by one."""
 
 
 class Interval(NamedTuple):
@@ -25,9 +28,7 @@ def ratio_interval(
 ) -> Interval:
     """Paired bootstrap over users of mean(a) / mean(b), with 95 % bounds.
 
-    Model a is better than b if `low` is above 1. Users with equal pairs of figures are drawn
-    together, by one multinomial count: the same distribution as drawing users one by one, at
-    a fraction of the cost.
+    Model a is better than b if `low` is above 1.
 
     Args:
         a: float64 [B], one model's figure for each user; NaN where it is not defined.
@@ -43,7 +44,7 @@ def ratio_interval(
         DataError: the arrays are not of the same users, or b is 0 for all.
 
     Cost:
-        draws x distinct pairs.
+        draws x users, or far less where few pairs of figures differ, as in leave-one-out.
 
     Source:
         Efron and Tibshirani 1993, An Introduction to the Bootstrap, percentile interval.
@@ -56,17 +57,28 @@ def ratio_interval(
     pairs = np.stack([a, b], axis=1)[~np.isnan(a)]
     if not pairs[:, 1].any():
         raise DataError("the second model's figure is 0 for every user; there is no ratio to it")
-    distinct, counts = np.unique(pairs, axis=0, return_counts=True)
-    n = int(counts.sum())
-    chunk = max(_CELLS // len(distinct), 1)
-    sums = np.concatenate(
-        [
-            rng.multinomial(n, counts / n, size=min(chunk, draws - start)) @ distinct
-            for start in range(0, draws, chunk)
-        ]
-    )
+    sums = _resample(pairs, draws, rng)
     beyond = np.where(sums[:, 0] > 0, np.inf, 0.0)
     ratios = np.divide(sums[:, 0], sums[:, 1], out=beyond, where=sums[:, 1] > 0)
     # Interpolation between two infinities would be NaN.
     low, high = np.quantile(ratios, [0.025, 0.975], method="closest_observation")
     return Interval(float(low), float(pairs[:, 0].mean() / pairs[:, 1].mean()), float(high))
+
+
+def _resample(pairs: Float64Array, draws: int, rng: Generator) -> Float64Array:
+    """float64 [draws, 2], sums over users drawn with replacement from pairs [B, 2]."""
+    n = len(pairs)
+    distinct, counts = np.unique(pairs, axis=0, return_counts=True)
+    # Equal users may be drawn together, by their number: the distribution is the same.
+    together = _COUNTING * len(distinct) < n
+    chunk = max(_CELLS // (len(distinct) if together else n), 1)
+    sums = np.empty((draws, 2))
+    for start in range(0, draws, chunk):
+        size = min(chunk, draws - start)
+        if together:
+            sums[start : start + size] = rng.multinomial(n, counts / n, size=size) @ distinct
+        else:
+            users = rng.integers(n, size=(size, n), dtype=np.int32)
+            for column in (0, 1):
+                sums[start : start + size, column] = pairs[users, column].sum(1)
+    return sums

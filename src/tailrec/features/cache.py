@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from tailrec.items import BoolArray, Float32Array
+from tailrec.items import Array, BoolArray, Float32Array
 
 _KEY_BYTES: Final = 16
 _MANY: Final = 16
@@ -80,7 +80,7 @@ class VectorCache:
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("*.safetensors"))
 
-    def _read(self, path: Path) -> tuple[np.ndarray, Float32Array] | None:
+    def _read(self, path: Path) -> tuple[Array, Float32Array] | None:
         """Sorted keys and their vectors; None, and the file gone, where it is damaged."""
         try:
             with safe_open(path, framework="numpy") as file:
@@ -96,7 +96,7 @@ class VectorCache:
             return None
         return keys.reshape(-1).view(f"S{_KEY_BYTES}"), vectors
 
-    def _write(self, keys: np.ndarray, vectors: Float32Array) -> None:
+    def _write(self, keys: Array, vectors: Float32Array) -> None:
         keys, first = np.unique(keys, return_index=True)
         plain = keys.view(np.uint8).reshape(len(keys), _KEY_BYTES)
         vectors = np.ascontiguousarray(vectors[first], np.float32)
@@ -104,7 +104,7 @@ class VectorCache:
         handle, beside = tempfile.mkstemp(dir=self.folder, suffix=".part")
         os.close(handle)
         try:
-            arrays = {"keys": plain, "vectors": vectors}
+            arrays: dict[str, Array] = {"keys": plain, "vectors": vectors}
             save_file(arrays, beside, metadata={"check": _checksum(plain, vectors)})
             Path(beside).replace(Path(beside).with_suffix(".safetensors"))
         except BaseException:
@@ -120,11 +120,11 @@ class VectorCache:
             path.unlink(missing_ok=True)
 
 
-def _keys(texts: Sequence[str]) -> np.ndarray:
+def _keys(texts: Sequence[str]) -> Array:
     """S16 [N], a digest of each text; comparing ignores closing zero bytes, which is harmless."""
     digests = [hashlib.blake2b(text.encode(), digest_size=_KEY_BYTES).digest() for text in texts]
     return np.frombuffer(b"".join(digests), f"S{_KEY_BYTES}")
 
 
-def _checksum(keys: np.ndarray, vectors: np.ndarray) -> str:
+def _checksum(keys: Array, vectors: Array) -> str:
     return str(zlib.crc32(vectors.tobytes(), zlib.crc32(keys.tobytes())))

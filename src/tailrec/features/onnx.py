@@ -27,7 +27,8 @@ _PROBE: Final = (
     "red matte lipstick long lasting vegan 2 pack garden hose 30 m with brass nozzle wireless "
     "headphones noise cancelling bluetooth 5.3 black stainless steel bottle for kids organic "
     "green tea 100 bags men's running shoes size 44 waterproof led bicycle tail light usb"
-).split()
+)
+_PROBE_TOKENS: Final = 128
 _FILES: Final = ("model.onnx", "tokenizer.json")
 _CARD: Final = "form.json"
 _log = logging.getLogger(__name__)
@@ -50,8 +51,9 @@ class Int8:
         )
         self._tokenizer = Tokenizer.from_file(str(folder / _FILES[1]))
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length)
-        self._threads = threads or len(os.sched_getaffinity(0))
+        card = json.loads((folder / _CARD).read_text("utf-8"))
+        self._tokenizer.enable_truncation(min(max_length, card["longest"]))
+        self._threads = threads or _n_processors()
         self.dim = int(self._session.get_outputs()[0].shape[1])
 
     def vectors(self, texts: Sequence[str]) -> Float32Array:
@@ -64,9 +66,7 @@ class Int8:
                 ids = np.array([encoded[row]], np.int64)
                 vectors[row] = self._session.run(None, {"input_ids": ids})[0][0]
 
-        n_threads = min(self._threads, len(texts))
-        if n_threads <= 1:
-            return encode(0) or vectors if len(texts) else vectors
+        n_threads = max(1, min(self._threads, len(texts)))
         with ThreadPoolExecutor(n_threads) as pool:
             list(pool.map(encode, range(n_threads)))
         return vectors
@@ -117,15 +117,18 @@ def form_key(mark: str) -> str:
 
 def _make(model: Path, folder: Path) -> None:
     """Write a form and its card into an empty folder, once it has proved like the original."""
-    from tailrec.features.original import Original  # noqa: PLC0415
-    from tailrec.features.quantise import write_int8  # noqa: PLC0415
+    from tailrec.features.original import Original
+    from tailrec.features.quantise import write_int8
 
     _log.info("making the int8 form of %s; this is done once", model.name)
-    original = Original(model, device="cpu", max_length=2 * len(_PROBE))
+    original = Original(model, device="cpu", max_length=_PROBE_TOKENS)
     write_int8(original.model, folder)
-    probes = [" ".join(_PROBE[:length]) for length in (1, 2, 4, 8, 16, 32, len(_PROBE))]
+    digests = {name: _digest(folder / name) for name in _FILES}
+    card = {"longest": original.longest, "digests": digests}
+    (folder / _CARD).write_text(json.dumps(card), "utf-8")
+    probes = [_PROBE[:length] for length in (3, 10, 20, 40, 80, 160, len(_PROBE))]
     exact = original.vectors(probes, batch_tokens=4096)
-    near = Int8(folder, max_length=2 * len(_PROBE), threads=1).vectors(probes)
+    near = Int8(folder, max_length=_PROBE_TOKENS, threads=1).vectors(probes)
     norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(near, axis=1)
     likeness = float(np.mean((exact * near).sum(axis=1) / norms))
     if not likeness >= _LEAST_LIKENESS:
@@ -133,17 +136,21 @@ def _make(model: Path, folder: Path) -> None:
             f"the int8 form of encoder {model.name!r} has cosine {likeness:.3f} to the original, "
             f"below {_LEAST_LIKENESS}; use form = 'fp32' for this encoder"
         )
-    card = {name: _digest(folder / name) for name in _FILES}
-    (folder / _CARD).write_text(json.dumps(card), "utf-8")
 
 
 def _whole(folder: Path) -> bool:
     """Whether a form is there, with every byte it was made with."""
     try:
-        card = json.loads((folder / _CARD).read_text("utf-8"))
-        return bool(card == {name: _digest(folder / name) for name in _FILES})
-    except (OSError, ValueError):
+        told = json.loads((folder / _CARD).read_text("utf-8"))["digests"]
+        return bool(told == {name: _digest(folder / name) for name in _FILES})
+    except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _n_processors() -> int:
+    """Processors this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _digest(path: Path) -> str:

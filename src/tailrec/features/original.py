@@ -19,6 +19,7 @@ class Original:
     Attributes:
         model: the model itself.
         dim: length of a vector.
+        longest: tokens of a text that the model can read.
     """
 
     def __init__(self, folder: Path, *, device: str | None, max_length: int) -> None:
@@ -27,8 +28,10 @@ class Original:
             self.model = SentenceTransformer(
                 str(folder), device=device, model_kwargs={"attn_implementation": "eager"}
             ).eval()
-        self.model.max_seq_length = min(max_length, self.model.max_seq_length or max_length)
-        self.dim = int(self.model.get_embedding_dimension())
+        self.longest = int(self.model.max_seq_length or max_length)
+        self._max_length = min(max_length, self.longest)
+        self.model.max_seq_length = self._max_length
+        self.dim = int(self.model.get_embedding_dimension() or 0)
 
     def vectors(self, texts: Sequence[str], *, batch_tokens: int) -> Float32Array:
         """float32 [N, dim], not yet of unit length.
@@ -38,8 +41,8 @@ class Original:
             batch_tokens: tokens encoded at once, padding counted.
         """
         longest = max((len(text) for text in texts), default=1)
-        # A token has three letters or more, except where each letter is one.
-        size = max(1, batch_tokens // min(self.model.max_seq_length, longest + 2))
+        # A token has one letter at least; two tokens mark the ends.
+        size = max(1, batch_tokens // min(self._max_length, longest + 2))
         vectors = self.model.encode(list(texts), batch_size=size, show_progress_bar=False)
         return np.asarray(vectors, np.float32).reshape(len(texts), self.dim)
 
@@ -50,7 +53,7 @@ def quiet() -> Iterator[None]:
     bars = transformers_logging.is_progress_bar_enabled()
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     exporter.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
@@ -61,4 +64,4 @@ def quiet() -> Iterator[None]:
     finally:
         exporter.setLevel(level)
         if bars:
-            transformers_logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

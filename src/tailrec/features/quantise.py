@@ -27,7 +27,7 @@ class Pipeline(torch.nn.Module):
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
         transformer, *rest = model
-        self.transformer = transformer.auto_model
+        self.transformer: Any = transformer.auto_model
         self.rest = torch.nn.ModuleList(rest)
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:

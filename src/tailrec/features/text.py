@@ -13,11 +13,11 @@ from tailrec.features.cache import VectorCache
 from tailrec.features.fields import FIELDS, item_texts
 from tailrec.features.onnx import form_key, load_int8
 from tailrec.features.weights import PACKAGED, find_model, fingerprint
-from tailrec.items import Float32Array
+from tailrec.items import BoolArray, Float32Array
 from tailrec.recipe import Recipe
 
-Progress = Callable[[int, int], None]
-"""Told how many of how many texts are encoded."""
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
 
 _PIECE: Final = 1024
 """Texts encoded between two reports; what is encoded is kept if the process then ends."""
@@ -57,7 +57,7 @@ class TextEncoder(Recipe):
             raise ValueError(f"form 'int8' runs on the CPU, not on {self.device!r}; use 'fp32'")
         return self
 
-    def load(self, *, cache: Path | None = None) -> "LoadedEncoder":
+    def prepare(self, *, cache: Path | None = None) -> "LoadedEncoder":
         """The encoder, ready.
 
         Args:
@@ -78,7 +78,7 @@ class TextEncoder(Recipe):
             )
             run, dim = int8.vectors, int8.dim
         else:
-            from tailrec.features.original import Original  # noqa: PLC0415
+            from tailrec.features.original import Original
 
             form = f"fp32-{mark[:24]}"
             original = Original(folder, device=device, max_length=self.max_length)
@@ -95,7 +95,6 @@ class LoadedEncoder:
 
     Attributes:
         dim: length of a vector.
-        n_encoded: item texts that were not in the cache so far.
     """
 
     def __init__(
@@ -106,7 +105,6 @@ class LoadedEncoder:
         kept: VectorCache | None,
     ) -> None:
         self.dim = dim
-        self.n_encoded = 0
         self._recipe = recipe
         self._run = run
         self._kept = kept
@@ -137,9 +135,8 @@ class LoadedEncoder:
             vectors[rows] = _unit(self._run(piece))
             if self._kept is not None:
                 self._kept.put(piece, vectors[rows])
-            self.n_encoded += len(rows)
             if progress is not None:
-                progress(start + len(rows), len(missing))
+                progress("encoding texts", start + len(rows), len(missing))
         return vectors[place]
 
     def encode_texts(self, texts: Sequence[str]) -> Float32Array:
@@ -158,7 +155,7 @@ class LoadedEncoder:
             vectors[rows] = _unit(self._run(asked))
         return vectors
 
-    def _recall(self, texts: list[str]) -> tuple[Float32Array, np.ndarray]:
+    def _recall(self, texts: list[str]) -> tuple[Float32Array, BoolArray]:
         if self._kept is not None:
             return self._kept.get(texts)
         return np.zeros((len(texts), self.dim), np.float32), np.zeros(len(texts), np.bool_)
@@ -166,7 +163,8 @@ class LoadedEncoder:
 
 def _unit(vectors: Float32Array) -> Float32Array:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(norms, np.finfo(np.float32).tiny)
+    unit: Float32Array = vectors / np.maximum(norms, np.finfo(np.float32).tiny)
+    return unit
 
 
 def _device(wanted: str) -> str:
@@ -175,6 +173,6 @@ def _device(wanted: str) -> str:
         return wanted
     if not any(Path("/dev").glob("nvidia[0-9]*")):
         return "cpu"
-    import torch  # noqa: PLC0415
+    import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -67,12 +67,13 @@ def letter_runs(words: pl.Series, lengths: tuple[int, int]) -> pl.DataFrame:
     Returns:
         row (position in `words`), term (the run), count.
     """
-    marked = words.str.slice(0, _LONGEST_WORD).rename(TERM).to_frame().with_row_index(ROW)
-    marked = marked.with_columns(" " + pl.col(TERM) + " ")
+    marked = pl.DataFrame({TERM: words.str.slice(0, _LONGEST_WORD)}).with_row_index(ROW)
+    marked = marked.with_columns(pl.format(" {} ", TERM).alias(TERM))
     n_letters = marked[TERM].str.len_chars()
-    runs = []
+    longest = int(n_letters.max() or 0)  # type: ignore[arg-type]
+    runs = [marked.clear()]
     for length in range(lengths[0], lengths[1] + 1):
-        for start in range(_LONGEST_WORD + 3 - length):
+        for start in range(longest - length + 1):
             reaching = marked.filter(n_letters >= start + length)
             runs.append(reaching.with_columns(pl.col(TERM).str.slice(start, length)))
     return pl.concat(runs).group_by(ROW, TERM).agg(pl.len().alias(COUNT))

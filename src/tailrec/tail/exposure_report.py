@@ -1,7 +1,6 @@
 """How unequally a shop's events fall on its items: table, curves, pictures and a page."""
 
 import html
-import tempfile
 from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +15,7 @@ from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from tailrec import columns as c
 from tailrec.dataset import Dataset
+from tailrec.files import whole_file
 from tailrec.items import Float64Array, Int64Array
 from tailrec.tail.segments import DEFINITIONS, TIERS, Definition, popularity_order, tiers
 
@@ -228,11 +228,9 @@ def write_report(data: Dataset, folder: Path) -> list[Path]:
 
 
 def _replace(path: Path, content: bytes) -> Path:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tail-", delete=False) as beside:
-        beside.write(content)
-    written = Path(beside.name)
-    written.chmod(0o644)
-    return written.replace(path)
+    with whole_file(path) as beside:
+        beside.write_bytes(content)
+    return path
 
 
 def _png(figure: Figure) -> bytes:
