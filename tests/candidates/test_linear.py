@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tailrec.candidates.gram import Bonds, gram
-from tailrec.candidates.kernel import TextKernel
+from tailrec.candidates.kernel import Lessons, TextKernel
 from tailrec.candidates.linear import Linear, LinearModel
 from tailrec.dataset import Catalog, Dataset, Features
 from tailrec.errors import RecipeError
@@ -19,6 +19,7 @@ PLAIN = Linear(
     words=2,
     meaning=3,
     whiten=None,
+    lift=0,
     ridge=4,
     text=0.8,
     decay=0.7,
@@ -220,12 +221,52 @@ def test_what_a_new_item_says_is_what_the_formula_says(rng: np.random.Generator)
     np.testing.assert_allclose(row[:N_ITEMS], expected[:N_ITEMS], atol=1e-4)
 
 
+PLAIN_BONDS = Bonds(0.7, 0.4, 0.0, 0.0)
+
+
 def test_whitening_makes_the_meanings_spread_evenly(rng: np.random.Generator) -> None:
-    skewed = unit(rng.normal(size=(500, 6)) * [9, 3, 1, 1, 1, 1] + 5)
-    features = Features(sparse.csr_array((500, 1), dtype=np.float32), skewed)
-    kernel = TextKernel.fit(features, 1.0, 1.0, 1e-4)
+    data = random_dataset(rng)
+    skewed = unit(rng.normal(size=(N_ITEMS, 6)) * [9, 3, 1, 1, 1, 1] + 5)
+    features = Features(sparse.csr_array((N_ITEMS, 1), dtype=np.float32), skewed)
+    behaviour = gram(data, data.weight, window=9, bonds=PLAIN_BONDS)
+    kernel = TextKernel.fit(features, behaviour, Lessons(1.0, 1.0, 1e-6, 0.0, 0.0))
     turned = (skewed - kernel.centre) @ kernel.turn
-    np.testing.assert_allclose(np.cov(turned, rowvar=False), np.eye(6), atol=0.15)
+    np.testing.assert_allclose(np.cov(turned, rowvar=False, bias=True), np.eye(6), atol=0.02)
+
+
+def two_kinds(rng: np.random.Generator) -> tuple[Dataset, Features]:
+    """People stay within the odd or the even items; word 0 and axis 0 tell them apart, the
+    other words and axes say nothing."""
+    data = random_dataset(rng)
+    kind = np.arange(N_ITEMS) % 2
+    own = kind[data.item] == (data.user % 2)
+    words = (rng.random((N_ITEMS, 6)) < 0.5).astype(np.float64)
+    words[:, 0] = kind
+    meaning = rng.normal(size=(N_ITEMS, 5))
+    meaning[:, 0] = 2.0 * kind - 1 + 0.1 * meaning[:, 0]
+    texts = Features(sparse.csr_array(unit(words + 1e-6)), unit(meaning))
+    return data.keep(own), texts
+
+
+def test_words_that_go_with_being_had_together_count_more(rng: np.random.Generator) -> None:
+    data, features = two_kinds(rng)
+    behaviour = gram(data, data.weight, window=9, bonds=PLAIN_BONDS)
+    lifts = [TextKernel.fit(features, behaviour, Lessons(1, 1, None, p, 0)).lift for p in (0, 1)]
+    np.testing.assert_array_equal(lifts[0], 1)
+    assert lifts[1][0] > 1.1 * lifts[1][1:].max()
+
+
+def test_the_direction_along_which_people_stay_weighs_most(rng: np.random.Generator) -> None:
+    data, features = two_kinds(rng)
+    behaviour = gram(data, data.weight, window=9, bonds=PLAIN_BONDS)
+    plain, taught = (
+        TextKernel.fit(features, behaviour, Lessons(1, 1, 1e-3, 0, p)).vectors(features).dense
+        for p in (0.0, 1.0)
+    )
+    kind = np.arange(N_ITEMS) % 2
+    same = kind[:, None] == kind
+    apart = [(d @ d.T)[same].mean() - (d @ d.T)[~same].mean() for d in (plain, taught)]
+    assert apart[1] > apart[0] + 0.3
 
 
 def test_the_dense_solver_refuses_a_large_shop(rng: np.random.Generator) -> None:

@@ -13,6 +13,7 @@ from tailrec.artifact import Artifact, load_artifact, save_artifact
 from tailrec.candidates.als import Als
 from tailrec.candidates.content import Content
 from tailrec.candidates.ease import Ease
+from tailrec.candidates.linear import Linear
 from tailrec.candidates.neighbours import Neighbours
 from tailrec.candidates.popular import Popular
 from tailrec.dataset import Dataset, Features
@@ -27,6 +28,8 @@ PERSONAL = [
     Ease(regularization=5, keep=12, decay=0.7),
     Als(factors=8),
     Content(),
+    Linear(ridge=5),
+    Linear(ridge=5, tilt=0.1, half_life_days=9),
 ]
 every_source = pytest.mark.parametrize("recipe", FOR_EVERYBODY + PERSONAL, ids=repr)
 every_personal_source = pytest.mark.parametrize("recipe", PERSONAL, ids=repr)
@@ -108,12 +111,12 @@ def test_one_seed_gives_one_model(recipe: Recipe, data: Dataset) -> None:
 
 
 @every_source
-def test_a_saved_model_gives_the_same_slates(recipe: Recipe, data: Dataset, tmp_path: Path) -> None:
+def test_a_saved_model_gives_the_same_slates(recipe: Any, data: Dataset, tmp_path: Path) -> None:
     model, queries = fitted(recipe, data), data.queries()
     save_artifact(Artifact(recipe.toml(), model.arrays(), {}), tmp_path / "v1")
     arrays = load_artifact(tmp_path / "v1").arrays
     assert not any(values.flags.writeable for values in arrays.values())
-    loaded = type(model).from_arrays(arrays)
+    loaded = recipe.restore(arrays)
     assert_same(loaded.candidates(queries, 10), model.candidates(queries, 10))
     for name, values in loaded.arrays().items():
         option = values.size <= 2

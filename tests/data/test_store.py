@@ -170,6 +170,9 @@ def test_history_is_the_newest_oldest_first(store: Store) -> None:
     minutes = [(t - START) // timedelta(minutes=1) for t in store.history("u1")["timestamp"]]
     assert minutes == list(range(1, 300, 3))[-50:]
     assert store.history("u1", limit=2).schema == dict(c.EVENTS)
+    # The statement is kept prepared; others in between must not change what it does.
+    assert len(store.read("events", since=START + timedelta(minutes=290))) == 10
+    assert len(store.history("u1", limit=7)) == 7
     assert store.history("nobody").is_empty()
     assert store.history("' OR 1=1 --").is_empty()
     with pytest.raises(ValueError, match="limit is 0"):

@@ -119,5 +119,7 @@ def test_what_is_erased_is_gone_from_the_files(tmp_path: Path) -> None:
         mine = pl.when(pl.col("user_id") == "u77").then(pl.lit(secret))
         store.write("users", rows.with_columns(attributes=mine.otherwise("attributes")))
         assert any(secret.encode() in path.read_bytes() for path in tmp_path.iterdir())
+        # A reader that is done must not hold the log back.
+        assert store.history("u77").is_empty()
         assert store.delete_user("u77")["users"] == 1
         assert not any(secret.encode() in path.read_bytes() for path in tmp_path.iterdir())

@@ -19,6 +19,7 @@ from tailrec.candidates.arrivals import append_items
 from tailrec.candidates.basis import Basis, under
 from tailrec.candidates.dense import solve_dense
 from tailrec.candidates.gram import Bonds, gram
+from tailrec.candidates.heap import csr_over
 from tailrec.candidates.kernel import Lessons, TextKernel
 from tailrec.candidates.local import solve_local
 from tailrec.candidates.nearest import nearest_to_each_other
@@ -250,7 +251,7 @@ class LinearModel:
     def arrays(self) -> dict[str, Array]:
         """What was learnt, as plain arrays for an artifact."""
         return {
-            "indptr": self.matrix.indptr.astype(np.int64),
+            "indptr": self.matrix.indptr,
             "indices": self.matrix.indices,
             "data": self.matrix.data,
             "by_text": self.by_text,
@@ -263,10 +264,9 @@ class LinearModel:
     def from_arrays(cls, recipe: Linear, arrays: Mapping[str, Array]) -> Self:
         """The model that gave these arrays; they may be read-only and are not copied."""
         n_items = len(arrays["counts"])
-        parts = (arrays["data"], arrays["indices"], arrays["indptr"])
         return cls(
             recipe,
-            sparse.csr_array(parts, shape=(n_items, n_items)),
+            csr_over(arrays["data"], arrays["indices"], arrays["indptr"], (n_items, n_items)),
             arrays["by_text"],
             arrays["counts"],
             TextKernel.from_arrays(under(arrays, "kernel.")),

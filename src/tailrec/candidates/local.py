@@ -60,7 +60,8 @@ def solve_local(
     bounds = np.concatenate([[0], np.cumsum(np.bincount(rows[real], minlength=n_items))])
     behaviour_part, text_part = np.ascontiguousarray(values[real][order].T)
     shape = (n_items, n_items)
-    return sparse.csr_array((behaviour_part, columns[order], bounds), shape=shape), text_part
+    matrix = sparse.csr_array((behaviour_part, columns[order], bounds), shape=shape)
+    return matrix, text_part
 
 
 @compiled

@@ -34,7 +34,7 @@ class Neighbours(Recipe):
     """
 
     kind: Literal["neighbours"] = "neighbours"
-    neighbours: int = Field(default=200, ge=1)
+    neighbours: int = Field(default=1000, ge=1)
     shrinkage: float = Field(default=0.0, ge=0.0)
     decay: float = Field(default=1.0, gt=0.0, le=1.0)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from tailrec.candidates.heap import csr_view, kernel_view
+from tailrec.candidates.heap import csr_over, csr_view, kernel_view
 from tailrec.items import Array, Float32Array
 
 POWER = 3
@@ -46,8 +46,8 @@ class Vectors(NamedTuple):
     def arrays(self) -> dict[str, Array]:
         """Plain arrays for an artifact."""
         return {
-            "indptr": self.words.indptr.astype(np.int64),
-            "indices": self.words.indices.astype(np.int32),
+            "indptr": self.words.indptr,
+            "indices": self.words.indices,
             "data": self.words.data,
             "width": np.array(self.words.shape[1:]),
             "dense": self.dense,
@@ -56,6 +56,6 @@ class Vectors(NamedTuple):
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> "Vectors":
         """The vectors that gave these arrays."""
-        parts = (arrays["data"], arrays["indices"], arrays["indptr"])
         shape = (len(arrays["dense"]), int(arrays["width"][0]))
-        return cls(sparse.csr_array(parts, shape=shape), arrays["dense"])
+        words = csr_over(arrays["data"], arrays["indices"], arrays["indptr"], shape)
+        return cls(words, arrays["dense"])

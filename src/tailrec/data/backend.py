@@ -49,6 +49,7 @@ class Connection:
     def __init__(self, raw: dbapi.Connection, database: "Database") -> None:
         self._raw = raw
         self._database = database
+        self._kept: dict[str, dbapi.Cursor] = {}
 
     def run(self, statement: CompilerElement) -> None:
         """Run a statement that gives no rows."""
@@ -73,7 +74,7 @@ class Connection:
     ) -> pl.DataFrame:
         """The rows of a statement that gives `at_most` of them."""
         query = self._database.compiled(statement)
-        with self._raw.cursor() as cursor:
+        with self._cursor(query, keep=query is statement) as cursor:
             cursor.adbc_statement.set_options(**self._database.chunks(at_most))
             cursor.execute(query.sql, query.bind(values))
             # The Arrow stream itself: a detour by pyarrow costs more than finding the rows.
@@ -115,6 +116,23 @@ class Connection:
         """Remove a temporary table."""
         self.run(text(f'DROP TABLE "{staged.name}"'))
 
+    def close(self) -> None:
+        """Close the connection; what was not committed is rolled back."""
+        for cursor in self._kept.values():
+            cursor.close()
+        self._raw.close()
+
+    @contextmanager
+    def _cursor(self, query: Query, *, keep: bool) -> Generator[dbapi.Cursor]:
+        """A cursor; that of a query compiled once is kept, and the statement with it prepared."""
+        if not keep:
+            with self._raw.cursor() as cursor:
+                yield cursor
+            return
+        if query.sql not in self._kept:
+            self._kept[query.sql] = self._raw.cursor()
+        yield self._kept[query.sql]
+
 
 class Database(ABC):
     """Where a store lies: opens connections and keeps idle ones for the next caller.
@@ -133,7 +151,7 @@ class Database(ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._idle: deque[dbapi.Connection] = deque()
+        self._idle: deque[Connection] = deque()
         self._closed = False
 
     @contextmanager
@@ -143,22 +161,22 @@ class Database(ABC):
         Raises:
             StoreError: the database refuses or fails.
         """
-        raw: dbapi.Connection | None = None
+        connection: Connection | None = None
         try:
-            raw = self._taken()
-            yield Connection(raw, self)
+            connection = self._taken()
+            yield connection
         except DRIVER_ERRORS as error:
             # A server that went away leaves every idle connection dead, so none is kept.
             self._drop_idle()
             reason = str(error).splitlines()[0]
             raise StoreError(f"store at {self.name}: {reason}") from error
         else:
-            self._idle.append(raw)
-            raw = None
+            self._idle.append(connection)
+            connection = None
         finally:
             # What failed or was left half-way is closed, which also rolls it back.
-            if raw is not None:
-                raw.close()
+            if connection is not None:
+                connection.close()
             if self._closed:
                 self._drop_idle()
 
@@ -188,13 +206,13 @@ class Database(ABC):
         self._closed = True
         self._drop_idle()
 
-    def _taken(self) -> dbapi.Connection:
+    def _taken(self) -> Connection:
         if self._closed:
             raise StoreError(f"the store at {self.name} was closed; open it again")
         try:
             return self._idle.pop()
         except IndexError:
-            return self._connect()
+            return Connection(self._connect(), self)
 
     def _drop_idle(self) -> None:
         # Another thread may take the last one between a look and a pop.
