@@ -1,5 +1,6 @@
 """Artifacts: whole or not there, exact, mapped."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def saved(folder: Path) -> Path:
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     loaded = artifact.load_artifact(saved(tmp_path))
     assert loaded.recipe == "[a]\n"
-    assert loaded.card == {"ndcg": 0.5}
+    assert loaded.card["ndcg"] == 0.5
     for name, values in ARRAYS.items():
         np.testing.assert_array_equal(loaded.arrays[name], values)
         assert loaded.arrays[name].dtype == values.dtype
@@ -55,6 +56,27 @@ def test_a_cut_file_is_refused(tmp_path: Path, length: int) -> None:
     (model / artifact.ARRAYS).write_bytes(whole[:length])
     with pytest.raises(ArtifactError, match="no complete model"):
         artifact.load_artifact(model)
+
+
+def test_a_flipped_bit_is_found_by_reading_all(tmp_path: Path) -> None:
+    model = saved(tmp_path)
+    artifact.verify_artifact(model)
+    whole = bytearray((model / artifact.ARRAYS).read_bytes())
+    whole[-1] ^= 1
+    (model / artifact.ARRAYS).write_bytes(whole)
+    artifact.load_artifact(model)
+    with pytest.raises(ArtifactError, match=r"arrays\.safetensors is damaged"):
+        artifact.verify_artifact(model)
+
+
+def test_what_the_living_write_is_not_cleared(tmp_path: Path) -> None:
+    model = saved(tmp_path)
+    mine, dead = tmp_path / f".v2.{os.getpid()}", tmp_path / ".v2.999999999"
+    for folder in (mine, dead):
+        folder.mkdir()
+    (tmp_path / ".current.999999999").write_text("v1")
+    artifact.clear_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == [mine, model]
 
 
 def test_a_failed_save_leaves_nothing(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@
 Nothing is ever pickled: loading a model runs no code of the model's.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -29,6 +30,8 @@ RECIPE = "recipe.toml"
 ARRAYS = "arrays.safetensors"
 CARD = "card.json"
 CURRENT = "current"
+DIGEST = "arrays_blake2b"
+"""Name in the card of the digest of the arrays' file; it is added when the model is saved."""
 
 _DTYPES = {
     "F64": np.float64,
@@ -71,7 +74,8 @@ def save_artifact(artifact: Artifact, folder: Path) -> None:
         (beside / RECIPE).write_text(artifact.recipe, "utf-8")
         arrays = {name: np.ascontiguousarray(values) for name, values in artifact.arrays.items()}
         save_file(arrays, beside / ARRAYS)
-        (beside / CARD).write_text(json.dumps(artifact.card, indent=2, ensure_ascii=False), "utf-8")
+        card = {**artifact.card, DIGEST: _digest(beside / ARRAYS)}
+        (beside / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False), "utf-8")
         for name in (RECIPE, ARRAYS, CARD):
             sync(beside / name)
         beside.rename(folder)
@@ -97,6 +101,45 @@ def load_artifact(folder: Path) -> Artifact:
         ) from error
 
 
+def verify_artifact(folder: Path) -> None:
+    """Read the whole artifact and compare its arrays with the digest in its card.
+
+    Raises:
+        ArtifactError: a file is missing, or its content is not what was saved.
+
+    Cost: reads every byte, which `load_artifact` does not.
+    """
+    told = load_artifact(folder).card.get(DIGEST)
+    if told != _digest(folder / ARRAYS):
+        raise ArtifactError(f"{folder / ARRAYS} is damaged; fit again with `tailrec fit`")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def clear_leftovers(models: Path) -> None:
+    """Remove what processes that were killed while saving left behind, and nothing of others."""
+    for beside in models.glob(".*.*"):
+        owner = beside.suffix[1:]
+        if owner.isdecimal() and not _runs(int(owner)):
+            if beside.is_dir():
+                shutil.rmtree(beside, ignore_errors=True)
+            else:
+                beside.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
 def set_current(models: Path, version: str) -> None:
     """Name the version that is served, in one step."""
     with whole_file(models / CURRENT) as beside:
@@ -106,7 +149,7 @@ def set_current(models: Path, version: str) -> None:
 def get_current(models: Path) -> str | None:
     """The version that is served, or None where nothing was fitted yet."""
     try:
-        return (models / CURRENT).read_text("utf-8").strip()
+        return (models / CURRENT).read_text("utf-8", errors="replace").strip()
     except FileNotFoundError:
         return None
 

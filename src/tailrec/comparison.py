@@ -17,7 +17,7 @@ from tailrec.evaluation.significance import Interval, ratio_interval
 from tailrec.features.build import FeatureModel
 from tailrec.items import BoolArray, Float64Array
 from tailrec.tail.segments import DEFINITIONS, Definition, is_tail
-from tailrec.tuning import choose, tune
+from tailrec.tuning import KEEP, choose, tune
 
 DRAWS: Final = 10_000
 """Bootstrap draws of an interval."""
@@ -29,10 +29,12 @@ class Search(NamedTuple):
     Attributes:
         budget_s: seconds for each source and split.
         tail: the tail that the choice looks at.
+        keep: share of the best overall NDCG that a choice keeps; within it, the tail decides.
     """
 
     budget_s: float
     tail: Definition = "pareto"
+    keep: float = KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ class Contender:
 
     def per_user(self, name: str) -> Float64Array:
         """A figure's values of every request of every split; NaN where a request has none."""
-        return np.concatenate([e.per_user[name] for e in self.evaluations])
+        parts = [e.per_user.get(name, np.full(len(e.ids), np.nan)) for e in self.evaluations]
+        return np.concatenate(parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -158,7 +161,8 @@ def split_features(
     their vectors as a new product would.
     """
     catalog = split.train.catalog
-    known = _created_before(catalog, split.cut)
+    # What was bought before the cut was there, whatever its date says.
+    known = _created_before(catalog, split.cut) | (split.train.item_counts > 0)
     if known.all():
         return recipe.features.fit(catalog, cache=cache, progress=progress)
     early = Catalog(catalog.table.filter(known))
@@ -182,4 +186,5 @@ def _chosen(
         return source
     inner = validation(split)
     tail = is_tail(inner.train.item_counts, search.tail)
-    return choose(tune(source, inner, features, tail, budget_s=search.budget_s, seed=seed)).source
+    trials = tune(source, inner, features, tail, budget_s=search.budget_s, seed=seed)
+    return choose(trials, search.keep).source

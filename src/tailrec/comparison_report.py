@@ -3,12 +3,13 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from tailrec.comparison import Contender
 from tailrec.files import whole_file
+
+if TYPE_CHECKING:  # a second to load, for those who draw
+    from matplotlib.figure import Figure
 
 
 def write_comparison(
@@ -34,8 +35,11 @@ def write_comparison(
     return [text, picture]
 
 
-def draw_plane(contenders: Sequence[Contender], at: Sequence[int]) -> Figure:
+def draw_plane(contenders: Sequence[Contender], at: Sequence[int]) -> "Figure":
     """Each source as a point: NDCG of all targets across, recall of tail targets up."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     across, up = f"ndcg@{at[0]}", f"recall@{at[-1]}/pareto"
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     FigureCanvasAgg(figure)

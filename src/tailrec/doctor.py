@@ -2,13 +2,13 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
-import polars as pl
+import numpy as np
 
 from tailrec import columns as c
-from tailrec.artifact import get_current
-from tailrec.dataset import Catalog
+from tailrec.artifact import get_current, verify_artifact
 from tailrec.errors import TailrecError
 from tailrec.shop import Shop
 
@@ -20,7 +20,7 @@ class Finding(NamedTuple):
     """One thing looked at.
 
     Attributes:
-        part: store, data, model, encoder or disk.
+        part: store, data, model, encoder or disk; shop where it cannot be opened at all.
         well: nothing to do.
         says: what was found, and what to do where it is not well.
     """
@@ -30,10 +30,19 @@ class Finding(NamedTuple):
     says: str
 
 
-def examine(shop: Shop) -> list[Finding]:
-    """Look at every part of a shop; one that fails does not hide the others."""
+def examine(folder: Path, *, store_url: str | None = None) -> list[Finding]:
+    """Look at every part of a shop; one that fails does not hide the others.
+
+    Args:
+        folder: of the shop.
+        store_url: overrides the recipe's.
+    """
     checks = (_store, _data, _model, _encoder, _disk)
-    return [finding for check in checks for finding in _guarded(check, shop)]
+    try:
+        with Shop.open(folder, store_url=store_url) as shop:
+            return [finding for check in checks for finding in _guarded(check, shop)]
+    except TailrecError as error:
+        return [Finding("shop", False, str(error))]
 
 
 def _guarded(check: Callable[[Shop], Iterator[Finding]], shop: Shop) -> Iterator[Finding]:
@@ -73,17 +82,23 @@ def _model(shop: Shop) -> Iterator[Finding]:
         yield Finding("model", False, "there is none; run `tailrec fit`")
         return
     engine = shop.engine(version)
+    verify_artifact(shop.models / version)
     n_new = int((engine.counts == 0).sum())
     says = f"{version} loads and knows {len(engine.ids):,} items, {n_new:,} of them without events"
     yield Finding("model", True, says)
 
 
 def _encoder(shop: Shop) -> Iterator[Finding]:
-    model = shop.recipe.features.fit(
-        Catalog(pl.DataFrame({c.ITEM_ID: ["a"], c.TITLE: ["red mug"]}))
-    )
-    width = model.features.dense.shape[1]
-    yield Finding("encoder", True, f"gives vectors of {width} numbers")
+    if not shop.recipe.features.encode:
+        yield Finding("encoder", True, "none is used")
+        return
+    encoder = shop.recipe.features.text.prepare(cache=shop.cache)
+    length = float(np.linalg.norm(encoder.encode_texts(["red mug"])[0]))
+    if np.isclose(length, 1, atol=1e-3):
+        yield Finding("encoder", True, f"gives vectors of {encoder.dim} numbers")
+    else:
+        says = f"gives a vector of length {length:.3f} and not 1; delete {shop.cache}, fit again"
+        yield Finding("encoder", False, says)
 
 
 def _disk(shop: Shop) -> Iterator[Finding]:

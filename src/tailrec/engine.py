@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -131,17 +132,22 @@ class Engine:
 
         Args:
             queries: B requests, in the engine's catalogue numbers.
-            k: places of a slate.
+            k: places of a slate; those beyond the catalogue's size are left out.
         """
+        k = min(k, len(self.ids))
         found = self.model.candidates(queries, k)
         short = np.flatnonzero(found.ids[:, -1] == PADDING)
         if not len(short):
             return found
         ids, scores = found.ids.copy(), found.scores.copy()
-        # Twice k: of the k most popular each could be in the slate already.
-        popular = self.newcomers.candidates(_rows(queries, short), 2 * k).ids
+        popular = self.newcomers.candidates(_without(queries, short, ids[short]), k).ids
         ids[short], scores[short] = _filled(ids[short], scores[short], popular)
         return ItemsBatch(ids, scores)
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """The engine's catalogue number by item id."""
+        return {item_id: row for row, item_id in enumerate(self.ids)}
 
     def queries(
         self,
@@ -162,8 +168,7 @@ class Engine:
             hidden: bool [I], items of the engine that nobody is shown.
         """
         asked = data.queries(users, include_seen=include_seen, tail=tail)
-        number = {item_id: row for row, item_id in enumerate(self.ids)}
-        own = np.array([number.get(item_id, PADDING) for item_id in data.catalog.ids], np.int32)
+        own = np.array([self.index.get(name, PADDING) for name in data.catalog.ids], np.int32)
         return _hiding(_renumbered(asked, own), hidden)
 
     def explain(self, query: QueryBatch, item_id: str) -> Explanation:
@@ -180,11 +185,10 @@ class Engine:
         if not isinstance(self.model, LinearModel):
             kind = self.recipe.source.kind
             raise RecipeError(f"source {kind!r} gives no reasons; fit kind 'linear' for them")
-        found = np.flatnonzero(self.ids == item_id)
-        if not len(found):
+        if item_id not in self.index:
             message = f"item {item_id!r} is not among the {len(self.ids)} of this model"
             raise UnknownItem(f"{message}; ingest it, or fit again")
-        item = int(found[0])
+        item = self.index[item_id]
         every = self.model.candidates(query, len(self.ids)).ids[0]
         place = np.flatnonzero(every == item)
         rank = int(place[0]) + 1 if len(place) else None
@@ -236,25 +240,33 @@ class Engine:
 def _filled(
     ids: Int32Array, scores: Float32Array, extra: Int32Array
 ) -> tuple[Int32Array, Float32Array]:
-    """Slates [B, k] whose padding is replaced by the first of `extra` [B, 2k] not yet in them."""
+    """Slates [B, k] whose padding is replaced by `extra` [B, k], which are not yet in them."""
     size = (ids != PADDING).sum(axis=1, keepdims=True)
-    usable = (extra != PADDING) & ~(extra[:, :, None] == ids[:, None, :]).any(axis=2)
-    first = np.take_along_axis(extra, np.argsort(~usable, axis=1, kind="stable"), axis=1)
     place = np.arange(ids.shape[1]) - size  # [B, k], place among the extras
-    filled = (place >= 0) & (place < usable.sum(axis=1, keepdims=True))
-    chosen = np.take_along_axis(first, np.maximum(place, 0), axis=1)
-    return np.where(filled, chosen, ids), np.where(filled, np.float32(-1) - place, scores)
+    chosen = np.take_along_axis(extra, np.maximum(place, 0), axis=1)
+    filled = (place >= 0) & (chosen != PADDING)
+    ranked = (np.float32(-1) - place).astype(np.float32)
+    return np.where(filled, chosen, ids), np.where(filled, ranked, scores)
 
 
-def _rows(queries: QueryBatch, rows: Array) -> QueryBatch:
-    """Some requests, without their histories: only what is excluded matters to popularity."""
+def _without(queries: QueryBatch, rows: Int64Array, shown: Int32Array) -> QueryBatch:
+    """Some requests that exclude what is shown already, too.
+
+    They have no histories: popularity only asks what is excluded.
+
+    Args:
+        queries: B requests.
+        rows: [R], those wanted.
+        shown: int32 [R, k], items; padded.
+    """
     lengths = np.diff(queries.exclude_ptr)[rows]
-    ptr = np.concatenate([[0], np.cumsum(lengths)])
-    at = np.repeat(queries.exclude_ptr[rows] - ptr[:-1], lengths) + np.arange(ptr[-1])
+    start = np.concatenate([[0], np.cumsum(lengths)])
+    at = np.repeat(queries.exclude_ptr[rows] - start[:-1], lengths) + np.arange(start[-1])
+    ptr, exclude = _joined(start, queries.exclude[at], shown != PADDING, shown)
     nothing = np.zeros(0, np.int32)
     none = nothing.astype(np.float32)
     empty = np.zeros(len(rows) + 1, np.int64)
-    return QueryBatch(empty, nothing, nothing, none, none, ptr, queries.exclude[at])
+    return QueryBatch(empty, nothing, nothing, none, none, ptr, exclude)
 
 
 def _renumbered(queries: QueryBatch, own: Int32Array) -> QueryBatch:
@@ -279,11 +291,20 @@ def _hiding(queries: QueryBatch, hidden: BoolArray | None) -> QueryBatch:
     """The same requests, each excluding the hidden items too."""
     if hidden is None or not hidden.any():
         return queries
-    gone = np.flatnonzero(hidden).astype(np.int32)
-    rows = np.arange(len(queries))
-    lengths = np.diff(queries.exclude_ptr)
-    who = np.concatenate([np.repeat(rows, lengths), np.repeat(rows, len(gone))])
-    what = np.concatenate([queries.exclude, np.tile(gone, len(rows))])
-    order = np.argsort(who, kind="stable")
-    ptr = queries.exclude_ptr + np.arange(len(queries) + 1) * len(gone)
-    return replace(queries, exclude_ptr=ptr, exclude=what[order])
+    gone = np.broadcast_to(np.flatnonzero(hidden).astype(np.int32), (len(queries), hidden.sum()))
+    every = np.broadcast_to(True, gone.shape)
+    ptr, exclude = _joined(queries.exclude_ptr, queries.exclude, every, gone)
+    return replace(queries, exclude_ptr=ptr, exclude=exclude)
+
+
+def _joined(
+    ptr: Int64Array, values: Int32Array, more: BoolArray, further: Int32Array
+) -> tuple[Int64Array, Int32Array]:
+    """Ragged rows, each with the values of `further` [R, W] behind it where `more` [R, W] holds."""
+    added = np.concatenate([[0], np.cumsum(more.sum(axis=1))])
+    joined = np.empty(ptr[-1] + added[-1], np.int32)
+    own = np.arange(ptr[-1]) + np.repeat(added[:-1], np.diff(ptr))
+    joined[own] = values
+    new = np.arange(added[-1]) + np.repeat(ptr[1:], np.diff(added))
+    joined[new] = further[more]
+    return ptr + added, joined

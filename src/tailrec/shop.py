@@ -5,6 +5,7 @@
     myshop/ tailrec.toml  store.db  models/<version>/  models/current  cache/
 """
 
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,13 +15,19 @@ from typing import Any, Self
 
 import numpy as np
 import polars as pl
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from tailrec import __version__
 from tailrec import columns as c
-from tailrec.artifact import get_current, load_artifact, save_artifact, set_current
+from tailrec.artifact import (
+    clear_leftovers,
+    get_current,
+    load_artifact,
+    save_artifact,
+    set_current,
+)
 from tailrec.data.cleaning import Cleaning
-from tailrec.data.histories import Histories, Weights, build_dataset
+from tailrec.data.histories import Histories, Repeats, Weights, build_dataset, settle_repeats
 from tailrec.data.split import Split, cold_items, has_real_times, leave_one_out, time_windows
 from tailrec.data.store import Store
 from tailrec.dataset import Catalog, Dataset
@@ -29,7 +36,7 @@ from tailrec.errors import ArtifactError, DataError, RecipeError, StoreError
 from tailrec.items import BoolArray
 from tailrec.recipe import Recipe
 from tailrec.tail.segments import Definition, is_tail
-from tailrec.tuning import SPACES, Trial, choose, tune
+from tailrec.tuning import KEEP, SPACES, Trial, choose, tune
 
 RECIPE = "tailrec.toml"
 STORE = "store.db"
@@ -66,11 +73,14 @@ class ShopRecipe(EngineRecipe):
         store: where the tables are.
         cleaning: what an ingest corrects and refuses.
         tail: which definition of the tail steers and is shown.
+        keep: share of the best overall NDCG that a search for options keeps; within it, the
+            tail decides. Lower it to give more to the tail.
     """
 
     store: StoreRecipe = StoreRecipe()
     cleaning: Cleaning = Cleaning()
     tail: Definition = "pareto"
+    keep: float = Field(default=KEEP, gt=0, le=1)
 
     def engine(self) -> EngineRecipe:
         """The part that decides what is recommended."""
@@ -113,6 +123,8 @@ class Shop:
         """
         if (folder / RECIPE).exists():
             raise DataError(f"{folder} is a shop already; name another folder")
+        if folder.exists() and not folder.is_dir():
+            raise DataError(f"{folder} is a file; name a folder that is a shop from now on")
         folder.mkdir(parents=True, exist_ok=True)
         Store.open(store_url or folder / STORE, create=True).close()
         # The recipe last: without it a folder half made is no shop, and can be made again.
@@ -226,12 +238,14 @@ class Shop:
             DataError: there is nothing to learn from.
         """
         started = datetime.now(UTC)
-        data = self.dataset(until=until, whole=True)
+        # Read once: what another process writes meanwhile must not come between the two.
+        whole = self.dataset(until=until, whole=True)
+        data = settle_repeats(whole, self.recipe.histories.repeats)
         recipe = self.recipe.engine()
         features = recipe.features.fit(data.catalog, cache=self.cache, progress=progress)
         trials: list[Trial] = []
         if budget_s > 0:
-            inner = inner_split(data)
+            inner = inner_split(whole, self.recipe.histories.repeats)
             tail = is_tail(inner.train.item_counts, self.recipe.tail)
             trials = tune(
                 recipe.source,
@@ -242,10 +256,11 @@ class Shop:
                 seed=recipe.seed,
                 progress=on_trial,
             )
-            recipe = recipe.model_copy(update={"source": choose(trials).source})
-        engine = recipe.fit(self.dataset(until=until), features=features)
+            recipe = recipe.model_copy(update={"source": choose(trials, self.recipe.keep).source})
+        engine = recipe.fit(data, features=features)
         card = self._card(data, engine, started, trials)
-        version = f"{started:%Y%m%dT%H%M%S}-{card['data']['fingerprint'][:6]}"
+        version = f"{started:%Y%m%dT%H%M%S.%f}-{card['data']['fingerprint'][:6]}"
+        clear_leftovers(self.models)
         save_artifact(engine.artifact(card), self.models / version)
         set_current(self.models, version)
         return Fitted(version, card, trials)
@@ -266,19 +281,31 @@ class Shop:
             known = ", ".join(self.versions()) or "none"
             raise ArtifactError(f"model {name!r} is not in {self.models} (there: {known})")
         folder = self.models / name
-        recipe = EngineRecipe.load(folder / "recipe.toml")
-        engine = Engine.from_artifact(load_artifact(folder), recipe, self.cache)
+        artifact = load_artifact(folder)
+        try:
+            recipe = EngineRecipe.parse(tomllib.loads(artifact.recipe), origin=str(folder))
+            engine = Engine.from_artifact(artifact, recipe, self.cache)
+        except (ValueError, KeyError) as error:  # a bad option and a missing array, too
+            message = f"{folder} does not fit this version of tailrec ({error})"
+            raise ArtifactError(f"{message}; fit again with `tailrec fit`") from error
         return engine.with_items(Catalog(self.store.read("items")))
 
     def versions(self) -> list[str]:
         """Names of the complete models, oldest first."""
         if not self.models.is_dir():
             return []
-        return sorted(p.name for p in self.models.iterdir() if (p / "card.json").exists())
+        # What starts with a dot is being written, or was when its process was killed.
+        complete = (p.name for p in self.models.iterdir() if (p / "card.json").exists())
+        return sorted(name for name in complete if not name.startswith("."))
 
     def hidden(self, engine: Engine) -> BoolArray:
-        """bool [I], items of an engine that are gone from the store or not for sale."""
+        """bool [I], items of an engine that are gone from the store or not for sale.
+
+        A shop that has events alone hides nothing.
+        """
         items = self.store.read("items", columns=[c.ITEM_ID, c.AVAILABLE])
+        if items.is_empty():
+            return np.zeros(len(engine.ids), bool)
         sold = items.filter(pl.col(c.AVAILABLE).fill_null(True))[c.ITEM_ID].to_list()
         return ~np.isin(engine.ids.astype(str), np.array(sold, dtype=str))
 
@@ -311,20 +338,24 @@ class Shop:
             "versions": {"tailrec": __version__} | {name: version_of(name) for name in packages},
         }
         if trials:
-            best = choose(trials)
+            best = choose(trials, self.recipe.keep)
             card["validation"] = {"ndcg@10": best.ndcg, "tail_ndcg@10": best.tail_ndcg}
             card["n_trials"] = len(trials)
         return card
 
 
-def inner_split(data: Dataset) -> Split:
+def inner_split(data: Dataset, repeats: Repeats) -> Split:
     """The split that options are chosen on, from data that may all be learnt from later.
 
     The last window in time; each user's last event where times are made up.
+
+    Args:
+        data: whole histories.
+        repeats: which event stands for several of one user and item.
     """
     if has_real_times(data):
-        return time_windows(data, n=1)[0]
-    return leave_one_out(data)
+        return time_windows(data, n=1, repeats=repeats)[0]
+    return leave_one_out(data, repeats=repeats)
 
 
 def source_named(kind: str) -> AnySource:

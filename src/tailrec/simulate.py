@@ -95,12 +95,12 @@ def simulate(recipe: Simulation, *, seed: int) -> SimulatedShop:
 def _dirty_items(items: pl.DataFrame, rng: Generator) -> pl.DataFrame:
     """Broken encodings, markup, notes, malformed prices, and a code that is no product."""
     accented = [text for text in items[c.BRAND].unique().sort() if not text.isascii()]
-    broken = [text.encode().decode("cp1252") for text in accented]
+    broken = {text: text.encode().decode("cp1252") for text in accented}
     chance = pl.Series(rng.random(len(items)))
     described = pl.col(c.DESCRIPTION)
     spoilt = items.with_columns(
         pl.when(chance < 0.5)
-        .then(pl.col(name).str.replace_many(accented, broken))
+        .then(pl.col(name).str.replace_many(broken) if broken else pl.col(name))
         .otherwise(pl.col(name))
         .alias(name)
         for name in (c.TITLE, c.DESCRIPTION, c.BRAND)

@@ -1,5 +1,6 @@
 """Answers of a shop as tables: slates of people, items found, reasons."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,8 +8,10 @@ import numpy as np
 import polars as pl
 
 from tailrec import columns as c
+from tailrec.data.jsonlines import ROW
+from tailrec.data.read import read_table
 from tailrec.engine import Engine, Explanation
-from tailrec.errors import DataError, UnknownUser
+from tailrec.errors import DataError, RecipeError, UnknownUser
 from tailrec.files import whole_file
 from tailrec.items import PADDING, Array, ItemsBatch
 from tailrec.reranking.diversity import diversified
@@ -16,7 +19,9 @@ from tailrec.search import search
 from tailrec.shop import Shop
 
 CHUNK = 4_096
-"""Users asked for at once."""
+"""Users asked for at once, at most."""
+CHUNK_EXCLUDED = 1 << 24
+"""Hidden items that the requests of a chunk exclude, all together, at most."""
 POOL = 5
 """A diverse slate is chosen from this many times its places."""
 
@@ -29,14 +34,18 @@ class Ask(NamedTuple):
         tail: 0..1, lean to the long tail.
         diversity: 0..1, variety within a slate.
         include_seen: show what the person has, too.
+        asof: the instant of the request: later events are not known yet; None: the newest.
     """
 
     k: int = 20
     tail: float = 0.0
     diversity: float = 0.0
     include_seen: bool = False
+    asof: datetime | None = None
 
 
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+"""Files of people that are tables with a column user_id; others have an id a line."""
 PLAIN = Ask()
 """Slates as the model has them."""
 
@@ -55,7 +64,7 @@ def recommended(
     Args:
         shop: an open shop.
         user: one person; anybody, known or not.
-        users: a file of ids (one a line, or a column user_id), or `all`.
+        users: a file of ids (one a line, or a table of `TABLES`), or `all` who have a history.
         ask: what is asked of each slate.
         version: of the model; the served one where None.
         out: also write them there (.parquet or .csv), whole or not at all.
@@ -65,26 +74,31 @@ def recommended(
 
     Raises:
         DataError: neither or both of user and users are given, or a file is of the wrong kind.
+        RecipeError: the model has no such dial.
     """
     if (user is None) == (users is None):
         raise DataError("say who the slates are for: --user ID, or --users FILE, or --users all")
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise DataError(f"{out} must end in .parquet or .csv")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise DataError(f"{out.parent} is no folder; make it, or name another file")
     engine = shop.engine(version)
-    data = shop.dataset()
+    _check_dials(engine, ask)
+    data = shop.dataset(until=ask.asof)
     ids = [user] if user is not None else _ids_of(users or "", data.user_ids)
     rows = np.array([data.user_index.get(name, -1) for name in ids], np.int32)
     hidden = shop.hidden(engine)
+    chunk = max(1, min(CHUNK, CHUNK_EXCLUDED // max(1, int(hidden.sum()))))
     parts = []
-    for start in range(0, len(ids), CHUNK):
-        some = rows[start : start + CHUNK]
+    for start in range(0, len(ids), chunk):
+        some = rows[start : start + chunk]
         queries = engine.queries(
             data, some, include_seen=ask.include_seen, tail=ask.tail, hidden=hidden
         )
         slates = engine.recommend(queries, ask.k * (POOL if ask.diversity else 1))
         if ask.diversity:
             slates = diversified(slates, engine.features.features.dense, ask.k, ask.diversity)
-        parts.append(_table(engine, ids[start : start + CHUNK], slates))
+        parts.append(_table(engine, ids[start : start + chunk], slates))
     table = pl.concat(parts)
     if out is not None:
         _write(table, out)
@@ -106,9 +120,16 @@ def found(shop: Shop, words: str, k: int, *, version: str | None = None) -> pl.D
 
 
 def explained(
-    shop: Shop, user: str, item: str, *, version: str | None = None
+    shop: Shop, user: str, item: str, *, ask: Ask = PLAIN, version: str | None = None
 ) -> tuple[dict[str, Any], pl.DataFrame]:
     """Why an item has its place for a person.
+
+    Args:
+        shop: an open shop.
+        user: one person.
+        item: any item.
+        ask: the slate it is explained for; its places and diversity do not matter.
+        version: of the model; the served one where None.
 
     Returns:
         the verdict (rank, score, excluded, why in words), and one row a past item: item_id, what
@@ -119,11 +140,18 @@ def explained(
         UnknownItem: the shop does not have the item.
     """
     engine = shop.engine(version)
-    data = shop.dataset()
+    _check_dials(engine, ask)
+    data = shop.dataset(until=ask.asof)
     if user not in data.user_index:
         raise UnknownUser(f"{user!r} has no history in this shop; there is nothing to explain")
     row = np.array([data.user_index[user]], np.int32)
-    query = engine.queries(data, row, hidden=shop.hidden(engine))
+    query = engine.queries(
+        data,
+        row,
+        include_seen=ask.include_seen,
+        tail=ask.tail,
+        hidden=shop.hidden(engine),
+    )
     why = engine.explain(query, item)
     parts = pl.DataFrame(
         {
@@ -149,27 +177,44 @@ def _in_words(why: Explanation, n_items: int) -> str:
         return "not shown: the person has it already, or it is not for sale"
     if why.rank is None:
         return "not shown: nothing in the history speaks for it"
-    text = why.parts.text.sum() / why.parts.score
+    text = float(why.parts.text.sum() / why.parts.score)
+    place = f"place {why.rank:,} of {n_items:,}"
+    if text > 1:
+        return f"{place}; for its words and meaning, though people had other things together"
+    if text < 0:
+        return f"{place}; for what people had together, though not for its words and meaning"
     return (
-        f"place {why.rank:,} of {n_items:,}; {text:.0%} of the score from likeness of words and "
-        f"meaning, {1 - text:.0%} from what people had together"
+        f"{place}; {text:.0%} of the score from likeness of words and meaning, "
+        f"{1 - text:.0%} from what people had together"
     )
 
 
+def _check_dials(engine: Engine, ask: Ask) -> None:
+    """Refuse a dial that would do nothing."""
+    kind = engine.recipe.source.kind
+    if ask.tail and kind != "linear":
+        raise RecipeError(f"source {kind!r} cannot lean to the tail; fit kind 'linear' for that")
+    if ask.diversity and not engine.features.features.dense.shape[1]:
+        raise RecipeError("diversity needs vectors of meaning; set encode = true under [features]")
+
+
 def _ids_of(users: str, known: Array) -> list[str]:
-    """Ids in a file: one a line, or a column user_id of a CSV or Parquet file."""
+    """Ids in a file: one a line, or a column user_id of a table."""
     if users == "all":
         return [str(user_id) for user_id in known]
     path = Path(users)
     if not path.is_file():
         raise DataError(f"{users} is no file; name one with a user id a line, or say all")
-    if path.suffix == ".parquet" or path.suffix == ".csv":
-        frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path)
+    if path.suffix in TABLES:
+        frame = read_table(path).drop(ROW)
         if c.USER_ID not in frame.columns:
             raise DataError(f"{users} has columns {frame.columns}; {c.USER_ID} is needed")
         ids = frame[c.USER_ID].cast(pl.String).drop_nulls().to_list()
     else:
-        lines = path.read_text("utf-8").splitlines()
+        try:
+            lines = path.read_text("utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{users} is no text in UTF-8; save it as such") from error
         ids = [line.strip() for line in lines if line.strip()]
     if not ids:
         raise DataError(f"{users} names nobody")

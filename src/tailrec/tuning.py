@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import optuna
 
 from tailrec.candidates.linear import Linear, LinearModel
 from tailrec.data.split import Split
@@ -17,8 +16,11 @@ from tailrec.evaluation.report import evaluate
 from tailrec.items import BoolArray
 from tailrec.protocols import Source
 
-SACRIFICE: Final = 0.995
-"""Share of the best overall NDCG that the choice must keep; within it, the tail decides."""
+if TYPE_CHECKING:
+    import optuna
+
+KEEP: Final = 0.995
+"""Share of the best overall NDCG that a choice keeps if nothing else is said."""
 TAIL_WEIGHT: Final = 0.4
 """What the logarithm of tail NDCG counts beside that of overall NDCG while searching."""
 AT: Final = 10
@@ -37,6 +39,7 @@ SPACES: Final[Mapping[str, Mapping[str, Range]]] = MappingProxyType(
         "linear": {
             "words": Range(1, 16),
             "meaning": Range(1, 16),
+            "text": Range(0.4, 8),
             "ridge": Range(20, 400),
             "decay": Range(0.45, 0.95),
             "ahead": Range(0.05, 0.8),
@@ -63,8 +66,8 @@ SPACES: Final[Mapping[str, Mapping[str, Range]]] = MappingProxyType(
         "popular": {"half_life_days": Range(3, 400)},
     }
 )
-_TEXT_SHARES: Final = (0.45, 0.65, 0.85)
-_TILTS: Final = (-0.05, 0.0)
+_SERVED: Final = ((0.7, -0.05), (0.7, 0.1), (1.4, -0.05), (1.4, 0.1))
+"""Factors of `text`, and tilts, that each fit of `linear` is also measured with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,43 +121,64 @@ def tune(
     Source:
         Bergstra et al. 2011, "Algorithms for hyper-parameter optimization".
     """
+    import optuna  # slow to load
+
     started = monotonic()
     trials: list[Trial] = []
 
-    def objective(trial: optuna.Trial) -> float:
-        options = _suggested(source, trial)
+    def merit(options: AnySource) -> float:
         made = []
-        for model, candidate in _variants(source.model_copy(update=options), split, features, seed):
+        for model, candidate in _variants(options, split, features, seed):
             made.append(_measured(candidate, model, split, tail))
             trials.append(made[-1])
             if progress:
                 progress(monotonic() - started, made[-1])
         return max(trial.merit for trial in made)
 
+    def objective(trial: optuna.Trial) -> float:
+        return merit(source.model_copy(update=_suggested(source, trial)))
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=8)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.enqueue_trial(_given(source))
-    while not trials or monotonic() - started < budget_s:
+    study.add_trial(_tried(source, merit(source)))
+    while monotonic() - started < budget_s:
         study.optimize(objective, n_trials=1)
     return trials
 
 
-def choose(trials: list[Trial]) -> Trial:
-    """The best tail among the trials that keep `SACRIFICE` of the best overall NDCG."""
-    enough = SACRIFICE * max(trial.ndcg for trial in trials)
+def choose(trials: list[Trial], keep: float = KEEP) -> Trial:
+    """The best tail among the trials that keep a share of the best overall NDCG.
+
+    Args:
+        trials: at least one.
+        keep: in (0, 1]; what is given up of the best overall NDCG buys tail.
+    """
+    enough = keep * max(trial.ndcg for trial in trials)
     return max((t for t in trials if t.ndcg >= enough), key=lambda trial: trial.tail_ndcg)
 
 
-def _given(source: AnySource) -> dict[str, float]:
-    """The source's own options, moved into the ranges where they lie outside."""
-    return {
-        name: float(np.clip(getattr(source, name) or span.high, span.low, span.high))
-        for name, span in SPACES[source.kind].items()
-    }
+def _tried(source: AnySource, merit: float) -> "optuna.trial.FrozenTrial":
+    """What is known of the options given; those outside their range count as its nearest end."""
+    from optuna.distributions import FloatDistribution
+    from optuna.trial import create_trial
+
+    space = SPACES[source.kind]
+    options = {name: getattr(source, name) for name in space}
+    return create_trial(
+        # None stands for no limit.
+        params={
+            name: float(
+                np.clip(np.inf if value is None else value, space[name].low, space[name].high)
+            )
+            for name, value in options.items()
+        },
+        distributions={n: FloatDistribution(s.low, s.high, log=True) for n, s in space.items()},
+        value=merit,
+    )
 
 
-def _suggested(source: AnySource, trial: optuna.Trial) -> dict[str, float | int]:
+def _suggested(source: AnySource, trial: "optuna.Trial") -> dict[str, float | int]:
     options: dict[str, float | int] = {}
     for name, span in SPACES[source.kind].items():
         value = trial.suggest_float(name, span.low, span.high, log=True)
@@ -171,10 +195,11 @@ def _variants(
     if not isinstance(model, LinearModel) or not isinstance(source, Linear):
         yield model, source
         return
-    for share in _TEXT_SHARES:
-        for tilt in _TILTS:
-            varied = source.model_copy(update={"text": share, "tilt": tilt})
-            yield model.served_as(varied), varied
+    yield model, source
+    yield model, source
+    for factor, tilt in _SERVED:
+        varied = source.model_copy(update={"text": source.text * factor, "tilt": tilt})
+        yield model.served_as(varied), varied
 
 
 def _measured(source: AnySource, model: Source, split: Split, tail: BoolArray) -> Trial:

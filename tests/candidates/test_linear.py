@@ -229,7 +229,7 @@ def test_whitening_makes_the_meanings_spread_evenly(rng: np.random.Generator) ->
     skewed = unit(rng.normal(size=(N_ITEMS, 6)) * [9, 3, 1, 1, 1, 1] + 5)
     features = Features(sparse.csr_array((N_ITEMS, 1), dtype=np.float32), skewed)
     behaviour = gram(data, data.weight, window=9, bonds=PLAIN_BONDS)
-    kernel = TextKernel.fit(features, behaviour, Lessons(1.0, 1.0, 1e-6, 0.0, 0.0))
+    kernel = TextKernel.fit(features, behaviour, Lessons(1.0, 1.0, 1e-6, 0.0, 0.0, 9))
     turned = (skewed - kernel.centre) @ kernel.turn
     np.testing.assert_allclose(np.cov(turned, rowvar=False, bias=True), np.eye(6), atol=0.02)
 
@@ -251,7 +251,7 @@ def two_kinds(rng: np.random.Generator) -> tuple[Dataset, Features]:
 def test_words_that_go_with_being_had_together_count_more(rng: np.random.Generator) -> None:
     data, features = two_kinds(rng)
     behaviour = gram(data, data.weight, window=9, bonds=PLAIN_BONDS)
-    lifts = [TextKernel.fit(features, behaviour, Lessons(1, 1, None, p, 0)).lift for p in (0, 1)]
+    lifts = [TextKernel.fit(features, behaviour, Lessons(1, 1, None, p, 0, 9)).lift for p in (0, 1)]
     np.testing.assert_array_equal(lifts[0], 1)
     assert lifts[1][0] > 1.1 * lifts[1][1:].max()
 
@@ -260,7 +260,7 @@ def test_the_direction_along_which_people_stay_weighs_most(rng: np.random.Genera
     data, features = two_kinds(rng)
     behaviour = gram(data, data.weight, window=9, bonds=PLAIN_BONDS)
     plain, taught = (
-        TextKernel.fit(features, behaviour, Lessons(1, 1, 1e-3, 0, p)).vectors(features).dense
+        TextKernel.fit(features, behaviour, Lessons(1, 1, 1e-3, 0, p, 9)).vectors(features).dense
         for p in (0.0, 1.0)
     )
     kind = np.arange(N_ITEMS) % 2

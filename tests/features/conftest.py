@@ -1,4 +1,4 @@
-"""Encoders for tests: a tiny one made on the spot, and a lasting cache for the packaged one."""
+"""A tiny encoder, made on the spot."""
 
 import string
 from pathlib import Path
@@ -13,7 +13,7 @@ from tailrec.features.original import quiet
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sentence-transformers folder: one layer, random weights, no closing normalisation."""
+    """A sentence-transformers folder: two layers, random weights, no closing normalisation."""
     plain, whole = tmp_path_factory.mktemp("plain"), tmp_path_factory.mktemp("tiny")
     letters = string.ascii_lowercase + string.digits
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
@@ -22,7 +22,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=32,
-        num_hidden_layers=1,
+        num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=128,
@@ -33,11 +33,3 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         BertTokenizerFast(str(plain / "vocab.txt")).save_pretrained(plain)
         SentenceTransformer(str(plain), device="cpu").save(str(whole))
     return whole
-
-
-@pytest.fixture(scope="session")
-def encoder_cache(request: pytest.FixtureRequest) -> Path:
-    """A cache that outlives the run: making the packaged model's int8 form takes a while."""
-    cache = request.config.cache
-    assert cache is not None
-    return Path(cache.mkdir("encoder"))

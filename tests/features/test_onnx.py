@@ -58,6 +58,7 @@ def test_a_form_is_made_once(tiny_model: Path, cache: Path) -> None:
     assert len(before) == 4  # one folder of model, tokenizer and card; nothing half made
 
 
+@pytest.mark.slow
 def test_a_damaged_form_is_made_anew(tiny_model: Path, cache: Path) -> None:
     expected = load(tiny_model, cache).vectors(TEXTS)
     (path,) = (cache / "forms").glob("*/model.onnx")
@@ -68,6 +69,7 @@ def test_a_damaged_form_is_made_anew(tiny_model: Path, cache: Path) -> None:
     assert path.read_bytes() != bytes(whole)
 
 
+@pytest.mark.slow
 def test_a_form_unlike_its_original_is_refused(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,5 +109,5 @@ def test_real_titles_of_every_length(real_data: Path, encoder_cache: Path) -> No
     found = some.with_columns(pl.Series("cosine", cosines(exact, near)))
     by_length = found.group_by("length").agg(pl.col("cosine").mean(), least=pl.col("cosine").min())
     assert len(by_length) > 20
-    assert by_length["cosine"].min() >= 0.985
+    assert by_length["cosine"].min() >= 0.99
     assert by_length["least"].min() >= 0.98

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
-from implicit.cpu.als import AlternatingLeastSquares
 from numpy.random import Generator
 from pydantic import Field
 from scipy import sparse
@@ -117,6 +116,8 @@ class Als(Recipe):
         Source:
             Hu, Koren and Volinsky 2008, doi:10.1109/ICDM.2008.22.
         """
+        from implicit.cpu.als import AlternatingLeastSquares  # slow to load
+
         del features
         confidence = data.matrix() * np.float32(self.alpha)
         confidence.data += 1.0

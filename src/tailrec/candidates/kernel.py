@@ -34,6 +34,7 @@ class Lessons:
             leaves meanings as the encoder gave them.
         lift: exponent of a word's lift; 0 leaves words as they are.
         agreement: exponent of a direction's agreement; 0 only whitens.
+        directions: most directions kept, those of the highest agreement.
     """
 
     words: float
@@ -41,6 +42,7 @@ class Lessons:
     whiten: float | None
     lift: float
     agreement: float
+    directions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,9 @@ def _directions(
     agreement, axes = linalg.eigh((agreed + agreed.T) / 2, spread)
     if lessons.agreement > 0 and (agreement > 0).any():
         axes = axes[:, agreement > 0] * agreement[agreement > 0] ** lessons.agreement
-    return centre.astype(np.float32), axes.astype(np.float32)
+    # `eigh` puts the highest agreement last.
+    kept = np.ascontiguousarray(axes[:, -lessons.directions :], np.float32)
+    return centre.astype(np.float32), kept
 
 
 def _as_they_are(width: int) -> tuple[Float32Array, Float32Array]:

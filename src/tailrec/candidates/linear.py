@@ -42,6 +42,7 @@ class Linear(Recipe):
         whiten: ridge of the whitening of those vectors; None leaves them as they are.
         lift: how strongly words that go with being had together count more; 0: not at all.
         agreement: how strongly directions of meaning along which such items agree do.
+        directions: most directions of meaning kept, where they are whitened.
         ridge: λ, how strongly everything shrinks to nothing.
         text: τ, how much likeness counts as a reason, beside its part in the smoothing.
         decay: γ of training, what a step back leaves of a past event.
@@ -62,13 +63,14 @@ class Linear(Recipe):
     whiten: Positive | None = 0.01
     lift: NotNegative = 0.5
     agreement: NotNegative = 0.25
+    directions: Annotated[int, Field(ge=1)] = 128
     ridge: Positive = 100.0
-    text: Positive = 0.75
-    decay: Decay = 0.65
+    text: Positive = 0.65
+    decay: Decay = 0.7
     ahead: Decay = 0.3
-    reverse: NotNegative = 0.2
-    recall: Decay = 0.75
-    tilt: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    reverse: NotNegative = 0.1
+    recall: Decay = 0.7
+    tilt: Annotated[float, Field(ge=-1, le=1)] = -0.03
     half_life_days: Positive | None = None
     basket: NotNegative = 1.0
     window: Annotated[int, Field(ge=1)] = 30
@@ -97,7 +99,9 @@ class Linear(Recipe):
         del rng
         bonds = Bonds(self.decay, self.ahead, self.reverse, self.basket)
         behaviour = gram(data, self._weights(data), window=self.window, bonds=bonds)
-        lessons = Lessons(self.words, self.meaning, self.whiten, self.lift, self.agreement)
+        lessons = Lessons(
+            self.words, self.meaning, self.whiten, self.lift, self.agreement, self.directions
+        )
         kernel = TextKernel.fit(features, behaviour, lessons)
         text = kernel.vectors(features)
         near, _ = nearest_to_each_other(text, self.neighbours)

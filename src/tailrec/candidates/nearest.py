@@ -11,7 +11,6 @@ from functools import partial
 
 import numpy as np
 from scipy import sparse
-from sklearn.cluster import MiniBatchKMeans
 
 from tailrec.candidates.heap import best_of_row, compiled, csr_view, kernel_view, over_rows
 from tailrec.candidates.select import row_blocks
@@ -85,6 +84,9 @@ def _parts(dense: Float32Array) -> Iterator[tuple[Array, Array]]:
         yield np.arange(n_items), np.arange(n_items)
         return
     n_clusters = round(np.sqrt(n_items))
+    # Here, as it takes longer to load than all else and only large catalogues need it.
+    from sklearn.cluster import MiniBatchKMeans
+
     clusters = MiniBatchKMeans(n_clusters, batch_size=4096, n_init=1, max_iter=20, random_state=0)
     label = clusters.fit_predict(dense)
     centres = clusters.cluster_centers_

@@ -8,9 +8,13 @@ import typer
 from tailrec import columns as c
 from tailrec.cli.app import HERE, JsonOption, ShopOption, open_shop
 from tailrec.cli.output import print_json, print_table
+from tailrec.cli.parse import instant
 from tailrec.slates import Ask, explained, found, recommended, titled
 
 Places = Annotated[int, typer.Option("-k", help="Places of a slate.", min=1)]
+Tail = Annotated[float, typer.Option(help="Lean to the long tail.", min=0, max=1)]
+Seen = Annotated[bool, typer.Option("--include-seen", help="Show what the person has, too.")]
+AsOf = Annotated[str | None, typer.Option(help="Know events before this instant only (ISO 8601).")]
 Model = Annotated[str | None, typer.Option("--model", help="Version; the served one if not given.")]
 
 
@@ -19,28 +23,29 @@ def recommend(
     shop: ShopOption = HERE,
     user: Annotated[str | None, typer.Option(help="One person.")] = None,
     users: Annotated[
-        str | None, typer.Option(help="A file with one id a line (or a user_id column), or: all.")
+        str | None,
+        typer.Option(help="A file: one id a line, or a table with a user_id column; or: all."),
     ] = None,
     k: Places = 20,
-    tail: Annotated[float, typer.Option(help="Lean to the long tail.", min=0, max=1)] = 0.0,
+    tail: Tail = 0.0,
     diversity: Annotated[float, typer.Option(help="Variety in a slate.", min=0, max=1)] = 0.0,
-    include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Show what the person has, too.")
-    ] = False,
+    include_seen: Seen = False,
+    asof: AsOf = None,
     model: Model = None,
     out: Annotated[Path | None, typer.Option(help="Write slates to .parquet or .csv.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Slates for one person, some, or all."""
-    ask = Ask(k=k, tail=tail, diversity=diversity, include_seen=include_seen)
+    ask = Ask(k, tail, diversity, include_seen, instant(asof))
     with open_shop(shop) as opened:
         slates = recommended(opened, user=user, users=users, ask=ask, version=model, out=out)
         if not out:
             slates = titled(opened, slates)
+    n_slates = slates[c.USER_ID].n_unique()
     if as_json:
-        print_json(slates.to_dicts())
+        print_json({"slates": n_slates, "file": str(out)} if out else slates.to_dicts())
     elif out:
-        typer.echo(f"{slates[c.USER_ID].n_unique():,} slates written to {out}")
+        typer.echo(f"{n_slates:,} slates written to {out}")
     else:
         print_table(f"recommended by {shop}", slates.columns, slates.rows())
 
@@ -67,12 +72,16 @@ def explain(
     item: Annotated[str, typer.Argument(help="Id of the item.")],
     *,
     shop: ShopOption = HERE,
+    tail: Tail = 0.0,
+    include_seen: Seen = False,
+    asof: AsOf = None,
     model: Model = None,
     as_json: JsonOption = False,
 ) -> None:
     """Why an item has its place for a person: exact, by past item, behaviour and text."""
+    ask = Ask(tail=tail, include_seen=include_seen, asof=instant(asof))
     with open_shop(shop) as opened:
-        verdict, parts = explained(opened, user, item, version=model)
+        verdict, parts = explained(opened, user, item, ask=ask, version=model)
     if as_json:
         print_json({**verdict, "parts": parts.to_dicts()})
         return

@@ -6,20 +6,20 @@ from typing import Annotated
 import typer
 
 from tailrec import columns as c
-from tailrec.cli.app import HERE, JsonOption, ShopOption, open_shop
+from tailrec.cli.app import HERE, JsonOption, ShopOption
 from tailrec.cli.fill import print_report
 from tailrec.cli.learn import print_contenders
 from tailrec.cli.output import FAILURE, print_json, print_table, progress_bar
 from tailrec.demo import run_demo
 from tailrec.doctor import examine
 from tailrec.errors import DataError
+from tailrec.settings import Settings
 from tailrec.simulate import Simulation
 
 
 def doctor(*, shop: ShopOption = HERE, as_json: JsonOption = False) -> None:
     """Check store, model, encoder and disk; say what is wrong and what to do."""
-    with open_shop(shop) as opened:
-        findings = examine(opened)
+    findings = examine(shop, store_url=Settings.read().store_url)
     if as_json:
         print_json([finding._asdict() for finding in findings])
     else:

@@ -112,6 +112,15 @@ def evaluate(
         str, typer.Option("--with", help="Further sources beside the shop's: popular,ease,...")
     ] = "popular",
     budget: Budget = "0",
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the best NDCG a choice keeps; within it, the tail decides.",
+            show_default="as in the recipe",
+            min=0.01,
+            max=1,
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Folder for the figures as JSON and a picture.")
     ] = None,
@@ -130,7 +139,9 @@ def evaluate(
             sources,
             splits,
             at=numbers(at),
-            search=Search(budget_s, opened.recipe.tail) if budget_s else None,
+            search=Search(budget_s, opened.recipe.tail, keep or opened.recipe.keep)
+            if budget_s
+            else None,
             cache=opened.cache,
             progress=tell,
             on_source=lambda name: tell(f"evaluating {name}", next(done), total),

@@ -2,11 +2,14 @@
 
 import functools
 import json
+import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -31,13 +34,33 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             typer.echo(f"tailrec: {' '.join(str(error).split())}", err=True)
             bad = isinstance(error, DataError | RecipeError | MissingExtra)
             raise typer.Exit(BAD_INPUT if bad else FAILURE) from error
+        except BrokenPipeError:  # whoever read our output has enough; typer ends quietly
+            raise
+        except OSError as error:  # no room on the disk, no right to write
+            typer.echo(f"tailrec: {error}", err=True)
+            raise typer.Exit(FAILURE) from error
 
     return run
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout; numbers that are none are null."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """One JSON document on stdout; numbers that are none are null, times ISO 8601."""
+    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """A value of what JSON knows."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if isinstance(value, str | int | None) else str(value)
 
 
 def print_table(

@@ -42,6 +42,6 @@ def numbers(text: str) -> list[int]:
         DataError: something else was given.
     """
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
+    if not all(re.fullmatch(r"0*[1-9][0-9]*", part) for part in parts):
         raise DataError(f"{text!r} are no slate lengths; write 10,20")
     return sorted({int(part) for part in parts})

@@ -263,15 +263,13 @@ class Database(ABC):
 
 
 def typed(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
-    """A frame as the driver gave it, in the types of a table."""
-    # Column by column: a cast of the frame wakes polars' threads, which takes longer than a
-    # whole query for a few rows, and many times that on a busy machine.
-    return pl.DataFrame(
-        [
-            column if column.dtype == schema[column.name] else column.cast(schema[column.name])
-            for column in frame
-        ]
-    )
+    """The same frame, just read by the driver, in the types of a table."""
+    # Column by column and in place: a cast of the frame wakes polars' threads, which takes
+    # longer than a whole query for a few rows, and many times that on a busy machine.
+    for number, (name, given) in enumerate(zip(frame.columns, frame.dtypes, strict=True)):
+        if given != schema[name]:
+            frame.replace_column(number, frame.to_series(number).cast(schema[name]))
+    return frame
 
 
 def aware(moment: datetime) -> datetime:

@@ -114,7 +114,7 @@ class SqliteDatabase(Database):
         A long read keeps the log alive; it is then folded in when that reader is done.
         """
         connection.run(text("PRAGMA busy_timeout=1000"))
-        connection.rows(text("PRAGMA wal_checkpoint(PASSIVE)"))
+        connection.rows(text("PRAGMA wal_checkpoint(TRUNCATE)"))
         connection.run(text(f"PRAGMA {self._PRAGMAS[0]}"))
 
     def problems(self, connection: Connection) -> list[str]:

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from tailrec.errors import RecipeError
 from tailrec.items import Float32Array
 
-_MAKING: Final = 1
+_MAKING: Final = 2
 """Raised when the way a form is made changes, so that older forms are made anew."""
 
 _LEAST_LIKENESS: Final = 0.97

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -46,18 +47,22 @@ class Pipeline(torch.nn.Module):
 def write_int8(model: SentenceTransformer, folder: Path) -> None:
     """Write `MODEL` and `TOKENIZER` of a model's int8 form.
 
-    Weights become int8 with a scale for each output channel; activations are scaled as they
-    arise. Embedding tables and attention products stay float32: int8 gains no time there.
+    Weights become 8-bit integers with a scale for each output channel; activations are scaled as
+    they arise. The unsigned kind of weight is taken: products with signed ones overflow on
+    processors without VNNI. Embedding tables and attention products stay float32, as int8 gains
+    no time there, and so does the first layer, whose errors all others would build on.
 
     Args:
         model: on the CPU.
         folder: exists; gets the two files.
     """
+    pipeline = Pipeline(model).eval()
+    n_layers = int(pipeline.transformer.config.num_hidden_layers)
     example = torch.arange(100, 117).reshape(1, 17)
     with quiet(), tempfile.TemporaryDirectory() as scratch:
         # The dynamo export follows the length; the tracing one froze it and told nobody.
         program = torch.onnx.export(
-            Pipeline(model).eval(),
+            pipeline,
             (example,),
             dynamo=True,
             dynamic_shapes=({1: torch.export.Dim.DYNAMIC},),
@@ -73,7 +78,20 @@ def write_int8(model: SentenceTransformer, folder: Path) -> None:
             ready,
             folder / MODEL,
             op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=_first_layer(ready, n_layers),
             per_channel=True,
-            weight_type=QuantType.QInt8,
+            weight_type=QuantType.QUInt8,
         )
     model.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+
+
+def _first_layer(path: Path, n_layers: int) -> list[str]:
+    """Names of the products with weights in the first of equal layers."""
+    graph = onnx.load(path).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    products = [
+        node.name
+        for node in graph.node
+        if node.op_type == "MatMul" and not weights.isdisjoint(node.input)
+    ]
+    return products[: len(products) // n_layers]

@@ -10,7 +10,8 @@ def diversified(pools: ItemsBatch, vectors: Float32Array, k: int, strength: floa
     """Slates of k from larger pools, trading relevance for variety.
 
     Greedy: next comes the item with the highest (1 - s)·relevance - s·(highest cosine to
-    what stands above it); relevance is the score, scaled to 0..1 within the pool.
+    what stands above it); relevance is the score, scaled to 0..1 within the pool. An item with
+    a score below zero only fills up: beside others it has no relevance and no say in the scale.
 
     Args:
         pools: [B, P] scored items, best first.
@@ -44,14 +45,18 @@ def _arrange(
             size += 1
         if size == 0:
             continue
-        low, high = scores[row, size - 1], scores[row, 0]
+        last = size - 1
+        if scores[row, 0] >= 0:
+            while scores[row, last] < 0:
+                last -= 1
+        low, high = scores[row, last], scores[row, 0]
         span = high - low if high > low else np.float32(1)
         alike = np.zeros(size, np.float32)
         taken = np.zeros(size, np.bool_)
         for place in range(min(places.shape[1], size)):
             best, best_gain = -1, np.float32(-np.inf)
             for at in range(size):
-                relevance = (scores[row, at] - low) / span
+                relevance = max((scores[row, at] - low) / span, np.float32(0))
                 gain = (1 - strength) * relevance - strength * alike[at]
                 if not taken[at] and gain > best_gain:
                     best, best_gain = at, gain

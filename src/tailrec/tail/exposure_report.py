@@ -4,20 +4,20 @@ import html
 from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from tailrec import columns as c
 from tailrec.dataset import Dataset
 from tailrec.files import whole_file
 from tailrec.items import Float64Array, Int64Array
 from tailrec.tail.segments import DEFINITIONS, TIERS, Definition, popularity_order, tiers
+
+if TYPE_CHECKING:  # a second to load, for those who draw
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe & Ito's palette: told apart by colour-blind readers, and in print by their lightness.
 COLOURS: Final = {"head": "#0072B2", "middle": "#E69F00", "tail": "#009E73", "cold": "#999999"}
@@ -117,7 +117,7 @@ def curve_table(data: Dataset) -> pl.DataFrame:
     )
 
 
-def draw_rank_frequency(counts: Int64Array) -> Figure:
+def draw_rank_frequency(counts: Int64Array) -> "Figure":
     """Events of each item over its rank, both logarithmic, coloured by tier (``pareto``).
 
     Args:
@@ -141,14 +141,14 @@ def draw_rank_frequency(counts: Int64Array) -> Figure:
     axes.set_yscale("log")
     axes.set_xlim(0.9, len(counts) * 1.1)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axis.set_major_formatter("{x:,.0f}")
     cold = int((counts == 0).sum())
     title = "" if not cold else f"not drawn: {cold:,} cold items (no events)"
     axes.legend(title=title, loc="lower left", frameon=False)
     return figure
 
 
-def draw_lorenz(counts: Int64Array) -> Figure:
+def draw_lorenz(counts: Int64Array) -> "Figure":
     """The Lorenz curve below the line of equality, tiers shaded (``pareto``).
 
     Args:
@@ -174,13 +174,16 @@ def draw_lorenz(counts: Int64Array) -> Figure:
     axes.plot([0, 1], [0, 1], color="black", lw=1, ls="--", label="all items alike")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.xaxis.set_major_formatter("{x:.0%}")
+    axes.yaxis.set_major_formatter("{x:.0%}")
     axes.legend(loc="upper left", frameon=False)
     return figure
 
 
-def _canvas(title: str, across: str, up: str) -> tuple[Figure, Axes]:
+def _canvas(title: str, across: str, up: str) -> "tuple[Figure, Axes]":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -233,7 +236,7 @@ def _replace(path: Path, content: bytes) -> Path:
     return path
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: "Figure") -> bytes:
     buffer = BytesIO()
     # Without the version in it, the same data give the same bytes.
     figure.savefig(buffer, format="png", metadata={"Software": None})

@@ -16,7 +16,6 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
 from tailrec import columns as c
 from tailrec.dataset import Dataset
@@ -241,6 +240,8 @@ def _moved(data: Dataset, counts: Int64Array, starts: Int64Array, level: float) 
 
 def _false_alarm(before: Int64Array, after: Int64Array, totals: Int64Array) -> Float64Array:
     """Chance, corrected for many items, of such a shift with an unchanged share of events."""
+    from scipy import stats  # slow to load
+
     if totals.min() == 0:
         return np.ones(len(before))
     later = stats.binom(before + after, totals[1] / totals.sum())

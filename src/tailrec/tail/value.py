@@ -11,7 +11,6 @@ from typing import Final
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
 from tailrec import columns as c
 from tailrec.dataset import Dataset
@@ -231,9 +230,11 @@ def shrunk_mean(total: Float64Array, square: Float64Array, n: Int64Array) -> Flo
 
 def _percentile(value: Float64Array) -> Float64Array:
     """Share of the items with this sign that lie below, in (0, 1); ties share their middle."""
+    from scipy.stats import rankdata  # slow to load
+
     known = np.isfinite(value)
     share = np.full(len(value), np.nan)
-    share[known] = (stats.rankdata(value[known]) - 0.5) / known.sum()
+    share[known] = (rankdata(value[known]) - 0.5) / known.sum()
     return share
 
 
