@@ -30,6 +30,9 @@ def test_the_tail_decides_among_those_that_keep_nearly_all() -> None:
     far = Trial(Ease(decay=0.6), ndcg=0.0994, tail_ndcg=0.900)
     assert choose([best, near, nearer, far]) is near
     assert choose([best, far]) is best
+    # Whoever gives up more of the overall NDCG gets more tail, and who gives up nothing none.
+    assert choose([best, near, nearer, far], keep=0.99) is far
+    assert choose([best, near, nearer, far], keep=1.0) is best
     assert choose([Trial(Ease(), 0.0, 0.0)]).ndcg == 0
 
 
@@ -49,6 +52,7 @@ def test_the_options_given_come_first_and_are_measured_as_they_are(
     figures = evaluate(split, model.candidates, at=(10,), masks={"tail": tail}).figures
     assert trials[0].ndcg == pytest.approx(figures["ndcg@10"])
     assert trials[0].tail_ndcg == pytest.approx(figures["ndcg@10/tail"])
+    assert len({trial.source.model_dump_json() for trial in trials}) == len(trials)
     # What can be varied without another fit is.
     assert (len(trials) > 1) == (kind == "linear")
 

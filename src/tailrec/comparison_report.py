@@ -51,8 +51,9 @@ def draw_plane(contenders: Sequence[Contender], at: Sequence[int]) -> "Figure":
     axes.set_xlabel(f"NDCG@{at[0]}, all targets")
     axes.set_ylabel(f"recall@{at[-1]}, tail targets (least popular 80 %)")
     axes.set_title("Accuracy overall and on the tail, from the same slates")
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
-    axes.margins(0.15)
+    # Room for the names on the right, and for points at nothing.
+    right, top = axes.get_xlim()[1], axes.get_ylim()[1]
+    axes.set_xlim(-0.03 * right, 1.15 * right)
+    axes.set_ylim(-0.03 * top, 1.1 * top)
     axes.grid(alpha=0.3)
     return figure

@@ -33,9 +33,10 @@ from tailrec.data.store import Store
 from tailrec.dataset import Catalog, Dataset
 from tailrec.engine import AnySource, Engine, EngineRecipe, Progress
 from tailrec.errors import ArtifactError, DataError, RecipeError, StoreError
-from tailrec.items import BoolArray
+from tailrec.items import PADDING, BoolArray
 from tailrec.recipe import Recipe
 from tailrec.tail.segments import Definition, is_tail
+from tailrec.tail.value import ValuableTail, valuable_tail
 from tailrec.tuning import KEEP, SPACES, Trial, choose, tune
 
 RECIPE = "tailrec.toml"
@@ -188,6 +189,20 @@ class Shop:
         """Everything that happened, every repeat and impression included, each counting 1."""
         recipe = Histories(weights=Weights.of_all(1.0), repeats="all")
         return build_dataset(self.store.read("events"), self.store.read("items"), recipe)
+
+    def valuable_tail(self) -> ValuableTail:
+        """The tail's items by their signs of value; demand by meaning where a model is fitted."""
+        data = self.activity()
+        vectors = None
+        if get_current(self.models):
+            engine = self.engine()
+            row = {item_id: place for place, item_id in enumerate(engine.ids)}
+            # Whatever has events and no row in the catalogue is unknown to the engine.
+            known = np.array([row.get(item_id, PADDING) for item_id in data.catalog.ids])
+            vectors = np.where(
+                known[:, None] == PADDING, np.float32(0), engine.features.features.dense[known]
+            )
+        return valuable_tail(data, vectors=vectors, definition=self.recipe.tail)
 
     def splits(
         self, kind: str, *, windows: int = 3, days: float | None = None, seed: int = 0

@@ -196,7 +196,6 @@ def _variants(
         yield model, source
         return
     yield model, source
-    yield model, source
     for factor, tilt in _SERVED:
         varied = source.model_copy(update={"text": source.text * factor, "tilt": tilt})
         yield model.served_as(varied), varied

@@ -18,7 +18,7 @@ Matrix = NDArray[np.float64]
 PLAIN = Linear(
     words=2,
     meaning=3,
-    whiten=None,
+    whiten=0,
     lift=0,
     ridge=4,
     text=0.8,
@@ -251,7 +251,7 @@ def two_kinds(rng: np.random.Generator) -> tuple[Dataset, Features]:
 def test_words_that_go_with_being_had_together_count_more(rng: np.random.Generator) -> None:
     data, features = two_kinds(rng)
     behaviour = gram(data, data.weight, window=9, bonds=PLAIN_BONDS)
-    lifts = [TextKernel.fit(features, behaviour, Lessons(1, 1, None, p, 0, 9)).lift for p in (0, 1)]
+    lifts = [TextKernel.fit(features, behaviour, Lessons(1, 1, 0, p, 0, 9)).lift for p in (0, 1)]
     np.testing.assert_array_equal(lifts[0], 1)
     assert lifts[1][0] > 1.1 * lifts[1][1:].max()
 

@@ -24,16 +24,17 @@ from pathlib import Path
 from tailrec.data.ingest import ingest
 from tailrec.shop import Shop
 
+
+def waiting(stage, rows):
+    # After each write it waits for a word, so that it cannot be done too soon.
+    if stage == "write":
+        print(rows, flush=True)
+        input()
+
+
 with Shop.open(Path(sys.argv[1])) as shop:
     # Every file counts as a large one: it is read twice, and written part by part.
-    ingest(
-        shop.store,
-        "events",
-        sys.argv[2:],
-        whole_rows=10,
-        # After each write it waits for a word, so that it cannot be done too soon.
-        progress=lambda stage, rows: (print(rows, flush=True), input()) if stage == "write" else None,
-    )
+    ingest(shop.store, "events", sys.argv[2:], whole_rows=10, progress=waiting)
 """
 FIT = """
 import os

@@ -30,8 +30,8 @@ class Lessons:
     Attributes:
         words: a, weight of the words, at least 0.
         meaning: b, weight of the meanings, at least 0.
-        whiten: ridge of the whitening of meanings, relative to the largest variance; None
-            leaves meanings as the encoder gave them.
+        whiten: ridge of the whitening of meanings, relative to the largest variance; 0 leaves
+            meanings as the encoder gave them.
         lift: exponent of a word's lift; 0 leaves words as they are.
         agreement: exponent of a direction's agreement; 0 only whitens.
         directions: most directions kept, those of the highest agreement.
@@ -39,7 +39,7 @@ class Lessons:
 
     words: float
     meaning: float
-    whiten: float | None
+    whiten: float
     lift: float
     agreement: float
     directions: int
@@ -147,7 +147,7 @@ def _directions(
     """
     width = dense.shape[1]
     told = np.any(dense, axis=1)
-    if lessons.whiten is None or not told.any():
+    if lessons.whiten == 0 or not told.any():
         return _as_they_are(width)
     centre = dense[told].mean(axis=0)
     own = np.where(told[:, None], dense - centre, 0).astype(np.float64)

@@ -39,7 +39,7 @@ class Linear(Recipe):
     Attributes:
         words: a, weight of the words in the text kernel.
         meaning: b, weight of the language model's vectors in the text kernel.
-        whiten: ridge of the whitening of those vectors; None leaves them as they are.
+        whiten: ridge of the whitening of those vectors; 0 leaves them as they are.
         lift: how strongly words that go with being had together count more; 0: not at all.
         agreement: how strongly directions of meaning along which such items agree do.
         directions: most directions of meaning kept, where they are whitened.
@@ -60,7 +60,7 @@ class Linear(Recipe):
     kind: Literal["linear"] = "linear"
     words: NotNegative = 6.0
     meaning: NotNegative = 5.0
-    whiten: Positive | None = 0.01
+    whiten: NotNegative = 0.01
     lift: NotNegative = 0.5
     agreement: NotNegative = 0.25
     directions: Annotated[int, Field(ge=1)] = 128

@@ -29,7 +29,7 @@ def init(
     if as_json:
         print_json({"shop": str(folder)})
     else:
-        typer.echo(f"{folder} is a shop now; next: tailrec ingest events FILE --shop {folder}")
+        typer.echo(f"{folder} is a shop now; next: tailrec ingest items FILE --shop {folder}")
 
 
 def ingest(

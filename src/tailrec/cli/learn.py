@@ -15,7 +15,6 @@ from tailrec.comparison_report import write_comparison
 from tailrec.evaluation.significance import Interval
 from tailrec.shop import source_named
 from tailrec.tail.exposure_report import tail_table, write_report
-from tailrec.tail.value import valuable_tail
 from tailrec.tuning import Trial
 
 Budget = Annotated[
@@ -39,7 +38,7 @@ def tail(
     with open_shop(shop) as opened:
         data = opened.dataset()
         table = tail_table(data)
-        found = valuable_tail(opened.activity(), definition=opened.recipe.tail)
+        found = opened.valuable_tail()
         written = write_report(data, report) if report else []
     items = found.table.head(valuable)
     if as_json:

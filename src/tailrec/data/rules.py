@@ -158,7 +158,9 @@ def keys(frame: pl.DataFrame, _options: Cleaning) -> Verdict:
     place = pl.int_range(pl.len(), dtype=pl.Int64)
     rank = (filled.cast(pl.Int64) * pl.len() - place).rank(descending=True).over(name)
     repeated = pl.col(name).is_not_null() & (rank > 1)
-    return Verdict(frame, first_of(frame, (repeated, said(quoted(name), f" is a {name} again"))))
+    return Verdict(
+        frame, first_of(frame, (repeated, said(quoted(name), f" is the {name} of an earlier row")))
+    )
 
 
 def _tidy(name: str, options: Cleaning) -> pl.Expr:
