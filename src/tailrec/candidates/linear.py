@@ -62,7 +62,7 @@ class Linear(Recipe):
     meaning: NotNegative = 5.0
     whiten: NotNegative = 0.01
     lift: NotNegative = 0.5
-    agreement: NotNegative = 0.25
+    agreement: NotNegative = 0.0
     directions: Annotated[int, Field(ge=1)] = 128
     ridge: Positive = 100.0
     text: Positive = 0.65
