@@ -48,7 +48,7 @@ SETS = {
     ),
     "retail": Set(
         (("events", "online_retail/online_retail.parquet", "--preset", "online-retail"),),
-        (("--split", "time", "--windows", "3"), ("--split", "cold")),
+        (("--split", "time", "--windows", "3", "--keep", "0.96"), ("--split", "cold")),
     ),
     "lastfm": Set(
         (

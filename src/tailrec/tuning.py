@@ -39,7 +39,7 @@ SPACES: Final[Mapping[str, Mapping[str, Range]]] = MappingProxyType(
         "linear": {
             "words": Range(1, 16),
             "meaning": Range(1, 16),
-            "text": Range(0.4, 8),
+            "text": Range(0.4, 3),
             "ridge": Range(20, 400),
             "decay": Range(0.45, 0.95),
             "ahead": Range(0.05, 0.8),
@@ -66,7 +66,7 @@ SPACES: Final[Mapping[str, Mapping[str, Range]]] = MappingProxyType(
         "popular": {"half_life_days": Range(3, 400)},
     }
 )
-_SERVED: Final = ((0.7, -0.05), (0.7, 0.1), (1.4, -0.05), (1.4, 0.1))
+_SERVED: Final = ((0.7, -0.05), (1.4, 0.0), (3.0, 0.1), (8.0, 0.1))
 """Factors of `text`, and tilts, that each fit of `linear` is also measured with."""
 
 
