@@ -1,9 +1,10 @@
 """Seconds and memory of fitting the core model as the catalogue grows, with a plot.
 
 ``python benchmarks/scale.py [--items 10000,30000,100000]`` simulates a shop of each size (half as
-many people as items) and fits `Linear` in a fresh process, of which the peak memory is taken. Encoding
-is left aside: each item's vector is a random projection of its words to 384 numbers, which cost the
-fit what encoded ones do. Writes ``benchmarks/results/scale.json`` and ``docs/pictures/scale.png``.
+many people as items) and fits `Linear` in a fresh process, of which the peak memory is taken.
+Encoding is left aside: each item's vector is a random projection of its words to 384 numbers, which
+cost the fit what encoded ones do. Writes ``benchmarks/results/scale.json`` and
+``docs/pictures/scale.png``.
 """
 
 import argparse

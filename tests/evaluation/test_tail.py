@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tailrec.evaluation.accuracy import count_targets, find_hits
-from tailrec.evaluation.tail import exposure, gini, slot_share, tail_accuracy
+from tailrec.evaluation.tail import exposure, slot_share, tail_accuracy
 from tailrec.items import PADDING
 
 TAIL = np.array([False, False, True, True, True])
@@ -54,13 +52,3 @@ def test_empty_slates_show_nothing() -> None:
     ids = np.full((3, 2), PADDING, np.int32)
     figures = exposure(ids, np.array([3, 1]), at=(2,)) | slot_share(ids, TAIL[:2], at=(2,))
     assert set(figures.values()) == {0.0}
-
-
-@given(st.lists(st.integers(0, 50), min_size=1, max_size=30))
-def test_gini_is_half_the_relative_mean_difference(amounts: list[int]) -> None:
-    values = np.array(amounts)
-    if values.sum() == 0:
-        assert gini(values) == 0
-        return
-    difference = np.abs(values[:, None] - values).mean()
-    assert gini(values) == pytest.approx(difference / (2 * values.mean()))

@@ -10,6 +10,7 @@ import numpy as np
 
 from tailrec.evaluation.accuracy import PerUser, ndcg, per_target
 from tailrec.items import PADDING, BoolArray, Int32Array, Int64Array
+from tailrec.tail.exposure_report import gini
 
 
 def tail_accuracy(
@@ -57,7 +58,7 @@ def exposure(ids: Int32Array, counts: Int64Array, at: Sequence[int]) -> dict[str
         slots = shown(ids, k)
         times = np.bincount(slots, minlength=len(counts))
         figures[f"coverage@{k}"] = float((times > 0).mean())
-        figures[f"gini@{k}"] = gini(times)
+        figures[f"gini@{k}"] = gini(times) if len(slots) else 0.0
         figures[f"popularity@{k}"] = float(counts[slots].mean()) if len(slots) else 0.0
     return figures
 
@@ -73,13 +74,3 @@ def shown(ids: Int32Array, k: int) -> Int32Array:
     top = ids[:, :k]
     slots: Int32Array = top[top != PADDING]
     return slots
-
-
-def gini(amounts: Int64Array) -> float:
-    """Gini coefficient of amounts [I], each at least 0; 0 where all are 0."""
-    total = int(amounts.sum())
-    if total == 0:
-        return 0.0
-    n = len(amounts)
-    rising = np.sort(amounts)
-    return float((2 * np.arange(1, n + 1) - n - 1) @ rising / (n * total))
