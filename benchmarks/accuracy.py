@@ -23,11 +23,15 @@ TAILREC = Path(sys.executable).with_name("tailrec")
 
 
 class Set(NamedTuple):
-    """A data set: how it is ingested, and how it is evaluated."""
+    """A data set: how it is ingested and evaluated, and what its recipe says.
+
+    Options in a recipe were chosen on validation; docs/lab-log.md has the runs.
+    """
 
     ingest: tuple[tuple[str, ...], ...]
     evaluate: tuple[tuple[str, ...], ...]
     sources: str = "ease,neighbours,als,content,popular"
+    recipe: str = ""
 
 
 LEAVE_ONE_OUT = ("--split", "leave-one-out")
@@ -38,6 +42,15 @@ SETS = {
             ("events", "amazon_beauty/events.parquet"),
         ),
         (LEAVE_ONE_OUT,),
+        recipe="""[source]
+kind = "linear"
+text = 0.65
+tilt = 0.0
+agreement = 0.25
+
+[features.words]
+min_items = 2
+""",
     ),
     "sports": Set(
         (
@@ -48,7 +61,14 @@ SETS = {
     ),
     "retail": Set(
         (("events", "online_retail/online_retail.parquet", "--preset", "online-retail"),),
-        (("--split", "time", "--windows", "3", "--keep", "0.96"), ("--split", "cold")),
+        (("--split", "time", "--windows", "3", "--keep", "0.97"), ("--split", "cold")),
+        recipe="""[source]
+kind = "linear"
+text = 1.5
+tilt = 0.3
+basket = 0.3
+recall = 0.8
+""",
     ),
     "lastfm": Set(
         (
@@ -73,6 +93,8 @@ def measure(name: str, work: Path, budget: str) -> None:
     shop = work / name
     if not (shop / "tailrec.toml").exists():
         run("init", str(shop))
+        if SETS[name].recipe:
+            (shop / "tailrec.toml").write_text(SETS[name].recipe, "utf-8")
         for table, file, *options in SETS[name].ingest:
             run("ingest", table, str(DATA / file), *options, "--shop", str(shop))
     for options in SETS[name].evaluate:

@@ -65,14 +65,14 @@ class Linear(Recipe):
     agreement: NotNegative = 0.0
     directions: Annotated[int, Field(ge=1)] = 128
     ridge: Positive = 100.0
-    text: Positive = 0.65
-    decay: Decay = 0.7
+    text: Positive = 0.6
+    decay: Decay = 0.75
     ahead: Decay = 0.3
     reverse: NotNegative = 0.1
     recall: Decay = 0.7
-    tilt: Annotated[float, Field(ge=-1, le=1)] = -0.03
+    tilt: Annotated[float, Field(ge=-1, le=1)] = -0.04
     half_life_days: Positive | None = None
-    basket: NotNegative = 1.0
+    basket: NotNegative = 0.3
     window: Annotated[int, Field(ge=1)] = 30
     neighbours: Annotated[int, Field(ge=1)] = 100
     solver: Literal["local", "dense"] = "local"
