@@ -1,6 +1,6 @@
 import json
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -256,3 +256,45 @@ def test_activity_counts_everything(fitted: Shop) -> None:
     activity = fitted.activity()
     assert activity.n_events == fitted.store.count("events")
     assert np.unique(activity.weight).tolist() == [1.0]
+
+
+def test_what_came_up_and_what_went_down_is_told(tmp_path: Path) -> None:
+    """One item sells only in the last quarter of the time, one only in the last but one."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    days = [0, *range(52, 72), *range(78, 98), 99]
+    items = ["a", *["down"] * 20, *["up"] * 20, "a"]
+    events = pl.DataFrame(
+        {
+            "user_id": [f"u{place}" for place in range(len(days))],
+            "item_id": items,
+            "type": "purchase",
+            "timestamp": [start + timedelta(days=day) for day in days],
+        }
+    )
+    names = sorted(set(items))
+    with Shop.create(tmp_path / "shop") as shop:
+        shop.store.write("items", pl.DataFrame({"item_id": names, "title": names}))
+        shop.store.write("events", events)
+        moved = shop.movers()
+    assert dict(moved.select("item_id", "direction").iter_rows()) == {
+        "up": "rises",
+        "down": "falls",
+    }
+    assert moved["title"].to_list() == moved["item_id"].to_list()
+
+
+def test_nothing_moves_where_times_are_made_up(tmp_path: Path) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    pairs = [(user, step) for user in range(30) for step in range(8)]
+    events = pl.DataFrame(
+        {
+            "user_id": [f"u{user}" for user, _ in pairs],
+            "item_id": ["late" if step > 5 else "early" for _, step in pairs],
+            "type": "purchase",
+            "timestamp": [start + timedelta(days=step) for _, step in pairs],
+        }
+    )
+    with Shop.create(tmp_path / "shop") as shop:
+        shop.store.write("items", pl.DataFrame({"item_id": ["early", "late"], "title": "x"}))
+        shop.store.write("events", events)
+        assert shop.movers().is_empty()

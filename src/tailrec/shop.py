@@ -28,6 +28,7 @@ from tailrec.artifact import (
 )
 from tailrec.data.cleaning import Cleaning
 from tailrec.data.histories import Histories, Repeats, Weights, build_dataset, settle_repeats
+from tailrec.data.leaks import check_no_leak
 from tailrec.data.split import Split, cold_items, has_real_times, leave_one_out, time_windows
 from tailrec.data.store import Store
 from tailrec.dataset import Catalog, Dataset
@@ -35,7 +36,7 @@ from tailrec.engine import AnySource, Engine, EngineRecipe, Progress
 from tailrec.errors import ArtifactError, DataError, RecipeError, StoreError
 from tailrec.items import PADDING, BoolArray
 from tailrec.recipe import Recipe
-from tailrec.tail.segments import Definition, is_tail
+from tailrec.tail.segments import Definition, equal_windows, is_tail, movement
 from tailrec.tail.value import ValuableTail, valuable_tail
 from tailrec.tuning import KEEP, SPACES, Trial, choose, tune
 
@@ -204,6 +205,23 @@ class Shop:
             )
         return valuable_tail(data, vectors=vectors, definition=self.recipe.tail)
 
+    def movers(self, windows: int = 4) -> pl.DataFrame:
+        """Items that rose or fell from the last but one to the last of equal windows in time.
+
+        Returns:
+            Rows of `tail.segments.movement` with titles, the surest change first; none where
+            times are made up.
+        """
+        data = self.dataset(whole=True)
+        moves = movement(data, equal_windows(data, windows))
+        latest = moves.filter(pl.col("start") == pl.col("start").max())
+        if not has_real_times(data):
+            latest = latest.clear()
+        titles = data.catalog.table.select(c.ITEM_ID, c.TITLE)
+        return latest.filter(pl.col("direction").is_in(["rises", "falls"])).join(
+            titles, on=c.ITEM_ID, how="left", maintain_order="left"
+        )
+
     def splits(
         self, kind: str, *, windows: int = 3, days: float | None = None, seed: int = 0
     ) -> list[Split]:
@@ -221,9 +239,10 @@ class Shop:
         data = self.dataset(whole=True)
         repeats = self.recipe.histories.repeats
         if kind == "leave-one-out":
-            return [leave_one_out(data, repeats=repeats)]
+            return _checked([leave_one_out(data, repeats=repeats)], data)
         if kind == "cold":
-            return [cold_items(data, COLD_SHARE, np.random.default_rng(seed), repeats=repeats)]
+            rng = np.random.default_rng(seed)
+            return _checked([cold_items(data, COLD_SHARE, rng, repeats=repeats)], data)
         if kind != "time":
             raise DataError(f"split is {kind!r}; it must be time, leave-one-out or cold")
         if not has_real_times(data):
@@ -231,7 +250,7 @@ class Shop:
                 "most users begin at the same instant, so the times look made up from the order "
                 "of events; a split in time would mean nothing: use --split leave-one-out"
             )
-        return time_windows(data, n=windows, days=days, repeats=repeats)
+        return _checked(time_windows(data, n=windows, days=days, repeats=repeats), data)
 
     def fit(
         self,
@@ -371,6 +390,13 @@ def inner_split(data: Dataset, repeats: Repeats) -> Split:
     if has_real_times(data):
         return time_windows(data, n=1, repeats=repeats)[0]
     return leave_one_out(data, repeats=repeats)
+
+
+def _checked(splits: list[Split], data: Dataset) -> list[Split]:
+    """The splits, each proved to know nothing of its future."""
+    for split in splits:
+        check_no_leak(split, data)
+    return splits
 
 
 def source_named(kind: str) -> AnySource:

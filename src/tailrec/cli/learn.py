@@ -32,18 +32,23 @@ def tail(
     valuable: Annotated[
         int, typer.Option(help="Also list so many tail items with signs of value.", min=0)
     ] = 10,
+    moves: Annotated[
+        int, typer.Option(help="Also list so many items that rise or fall lately.", min=0)
+    ] = 10,
     as_json: JsonOption = False,
 ) -> None:
-    """What the tail of this shop is, by four definitions, and which of it has value."""
+    """What the tail of this shop is, which of it has value, and what moves."""
     with open_shop(shop) as opened:
         data = opened.dataset()
         table = tail_table(data)
         found = opened.valuable_tail()
+        movers = opened.movers().head(moves)
         written = write_report(data, report) if report else []
     items = found.table.head(valuable)
     if as_json:
         files = [str(path) for path in written]
         lists = {"tiers": table.to_dicts(), "valuable": items.to_dicts()}
+        lists["movers"] = movers.to_dicts()
         print_json({**lists, "signs": found.signs, "signs_absent": found.absent, "files": files})
         return
     print_table(f"the tail of {shop}", table.columns, table.rows())
@@ -51,6 +56,10 @@ def tail(
         head = [c.ITEM_ID, c.TITLE, "tier", "events", "score", *found.signs]
         note = "; ".join(f"no {sign}: {why}" for sign, why in found.absent.items())
         print_table("tail items with signs of value", head, items.select(head).rows(), note=note)
+    if len(movers):
+        head = [c.ITEM_ID, c.TITLE, "direction", "events_before", "events_after", "ratio", "q"]
+        title = f"what moves since {movers['start'][0]:%Y-%m-%d}"
+        print_table(title, head, movers.select(head).rows())
     for path in written:
         typer.echo(path)
 
