@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from adbc_driver_manager import dbapi
+from hypothesis import settings
 from sqlalchemy.engine import make_url
 
 from tailrec.data.ingest import ingest
@@ -17,6 +18,10 @@ from tailrec.data.store import Store
 from tailrec.shop import Shop
 from tailrec.simulate import SimulatedShop, Simulation, simulate
 
+# Examples are drawn anew by those who look for faults, and the same for those who must not wait.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 _numbers = count()
 

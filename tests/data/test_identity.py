@@ -28,6 +28,11 @@ def test_chains_lead_to_their_end() -> None:
     ].to_list() == ["c", "c", "x"]
 
 
+def test_an_alias_that_means_the_same_on_two_platforms_is_followed() -> None:
+    aliases = _aliases(("", "c", "b"), ("web", "b", "a"), ("app", "b", "a"))
+    assert moves(aliases).sort("old").rows() == [("b", "a"), ("c", "a")]
+
+
 def test_one_alias_means_another_person_on_another_platform() -> None:
     aliases = _aliases(("web", "17", "ann"), ("app", "17", "bob"))
     events = _events(("17", "web"), ("17", "app"), ("17", "till"), ("17", None))

@@ -21,8 +21,9 @@ def resolve(aliases: pl.DataFrame) -> pl.DataFrame:
     """Follows aliases to the one id that stands for all of them.
 
     Args:
-        aliases: platform, alias, user_id; the id named may itself be an alias, if it is one on
-            one platform only. Platform '' means any. The order of the rows does not matter.
+        aliases: platform, alias, user_id; the id named may itself be an alias, if it means
+            the same on every platform it is one of. Platform '' means any. The order of the rows
+            does not matter.
 
     Returns:
         platform, alias, canonical: the given pairs, and with a null platform every alias that
@@ -34,22 +35,21 @@ def resolve(aliases: pl.DataFrame) -> pl.DataFrame:
     given = aliases.select(pl.col(c.PLATFORM).fill_null(_ANY), c.ALIAS, c.USER_ID).unique()
     if given.is_empty():
         return pl.DataFrame(schema=_RESOLVED)
-    nodes = _components(given)
-    # An id that is an alias on one platform only is that alias, wherever it is named.
-    alone = given.group_by(c.ALIAS).agg(pl.col(c.PLATFORM).n_unique().alias("n"))
-    followed = alone.filter(pl.col("n") == 1)[c.ALIAS]
+    nodes, followed = _groups(given)
     named = nodes.filter(pl.col(c.PLATFORM) == _ANY)
-    roots = named.filter(~pl.col(c.ALIAS).is_in(followed.implode()))
+    everywhere = given.filter(pl.col(c.PLATFORM) == _ANY)[c.ALIAS]
+    led_on = pl.concat([followed, everywhere])
+    roots = named.filter(~pl.col(c.ALIAS).is_in(led_on.implode()))
     _refuse_conflicts(roots, given)
     cycles = named.join(roots, on="component", how="anti")
     heads = (
         pl.concat([roots, cycles]).group_by("component").agg(pl.col(c.ALIAS).min().alias(CANONICAL))
     )
     pairs = nodes.join(heads, on="component").join(given, on=[c.PLATFORM, c.ALIAS], how="semi")
-    everywhere = pairs.group_by(c.ALIAS).agg(
+    meanings = pairs.group_by(c.ALIAS).agg(
         pl.col(CANONICAL).n_unique().alias("n"), pl.col(CANONICAL).first()
     )
-    common = everywhere.filter(pl.col("n") == 1).select(
+    common = meanings.filter(pl.col("n") == 1).select(
         pl.lit(None, pl.String).alias(c.PLATFORM), c.ALIAS, CANONICAL
     )
     whole = pl.concat([pairs.select(list(_RESOLVED)), common]).unique()
@@ -87,7 +87,23 @@ def moves(aliases: pl.DataFrame) -> pl.DataFrame:
     return common.select(pl.col(c.ALIAS).alias("old"), pl.col(CANONICAL).alias("new"))
 
 
-def _components(given: pl.DataFrame) -> pl.DataFrame:
+def _groups(given: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+    """Ids by group, and the aliases that mean the same on every platform they are of.
+
+    Such an alias is followed wherever it is named. Following one can make another mean the same
+    everywhere, so this is repeated until nothing changes.
+    """
+    followed = pl.Series(c.ALIAS, [], pl.String)
+    while True:
+        nodes = _components(given, followed)
+        group = given.join(nodes, on=[c.PLATFORM, c.ALIAS]).group_by(c.ALIAS, maintain_order=True)
+        same = group.agg(pl.col("component").n_unique().alias("n")).filter(pl.col("n") == 1)
+        if len(same) == len(followed):
+            return nodes, followed
+        followed = same[c.ALIAS]
+
+
+def _components(given: pl.DataFrame, followed: pl.Series) -> pl.DataFrame:
     """platform, alias and the number of the group each id belongs to."""
     ends = given.select(pl.lit(_ANY).alias(c.PLATFORM), pl.col(c.USER_ID).alias(c.ALIAS))
     nodes = pl.concat([given.select(c.PLATFORM, c.ALIAS), ends]).unique().sort(c.PLATFORM, c.ALIAS)
@@ -97,8 +113,8 @@ def _components(given: pl.DataFrame) -> pl.DataFrame:
     end = given.select(pl.col(c.USER_ID).alias(c.ALIAS)).join(
         named, on=c.ALIAS, maintain_order="left"
     )["node"]
-    lone = given.unique([c.PLATFORM, c.ALIAS]).unique(c.ALIAS, keep="none")
-    bridges = lone.join(nodes, on=[c.PLATFORM, c.ALIAS]).join(named, on=c.ALIAS, suffix="_any")
+    bridged = given.filter(pl.col(c.ALIAS).is_in(followed.implode()))
+    bridges = bridged.join(nodes, on=[c.PLATFORM, c.ALIAS]).join(named, on=c.ALIAS, suffix="_any")
     rows = np.concatenate([start.to_numpy(), bridges["node"].to_numpy()])
     cols = np.concatenate([end.to_numpy(), bridges["node_any"].to_numpy()])
     links = sparse.coo_array((np.ones(len(rows), np.int8), (rows, cols)), (len(nodes), len(nodes)))
@@ -113,7 +129,8 @@ def _refuse_conflicts(roots: pl.DataFrame, given: pl.DataFrame) -> None:
         return
     ids = several["ids"][0].to_list()
     shared = given.filter(pl.col(c.USER_ID).is_in(ids)).sort(c.ALIAS)
-    alias = next(iter(shared.filter(pl.col(c.ALIAS).is_duplicated())[c.ALIAS]), shared[c.ALIAS][0])
+    twice = shared.filter(pl.col(c.ALIAS).is_duplicated())
+    alias = [*twice[c.ALIAS], *shared[c.ALIAS], ids[0]][0]
     raise DataError(
         f"alias {alias!r} joins {' and '.join(map(repr, ids[:3]))}, which are not aliases of each "
         f"other ({len(several)} such groups); if they are one, add a row that says so"
