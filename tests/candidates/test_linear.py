@@ -296,3 +296,26 @@ def test_two_fits_give_identical_arrays(fitted: tuple[Dataset, Features, LinearM
     again = Linear(neighbours=12, ridge=5).fit(data, features, rng=np.random.default_rng(99))
     for name, values in model.arrays().items():
         np.testing.assert_array_equal(values, again.arrays()[name])
+
+
+def test_a_basket_is_one_more_row_on_both_sides(rng: np.random.Generator) -> None:
+    data = random_dataset(rng)
+    plain, with_baskets = (
+        gram(data, data.weight, window=9, bonds=Bonds(0.7, 0.4, 0.0, basket))
+        for basket in (0.0, 0.5)
+    )
+    rows = []
+    for user in range(data.n_users):
+        own = slice(data.ptr[user], data.ptr[user + 1])
+        for step in np.unique(data.step[own]):
+            inside = data.step[own] == step
+            if inside.sum() > 1:
+                rows.append(np.zeros(N_ITEMS))
+                np.add.at(rows[-1], data.item[own][inside], data.weight[own][inside])
+    expected = 0.5 * np.array(rows).T @ np.array(rows)
+    added = with_baskets.together - plain.together
+    row = np.repeat(np.arange(N_ITEMS), np.diff(plain.indptr))
+    np.testing.assert_allclose(added, expected[row, plain.indices], atol=1e-4)
+    led = with_baskets.leads - plain.leads
+    apart = row != plain.indices
+    np.testing.assert_allclose(led[apart], expected[row, plain.indices][apart], atol=1e-4)

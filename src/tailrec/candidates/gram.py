@@ -9,7 +9,8 @@ user the products have closed forms. With Δ steps from i to j, j at step s':
 
 and Δ · γ^(Δ - 1) for the latter where φ = γ,
 so no row of P or F is ever formed, and pairs more than `window` steps apart, whose weight has
-decayed to almost nothing, need not be visited.
+decayed to almost nothing, need not be visited. A step of several events is one more row of both P
+and F, weighted `basket`: each of its items is to be told from the others, as order cannot say.
 """
 
 from dataclasses import dataclass, replace
@@ -60,7 +61,7 @@ class Bonds(NamedTuple):
         decay: γ of P, what a step back leaves, in (0, 1].
         ahead: φ of F, what a step ahead leaves, in (0, 1]; small: only the next step counts.
         reverse: share of a pair that counts in `leads` against the order of time.
-        basket: what a pair within one step counts in `leads`, where order says nothing.
+        basket: what a pair within one step counts in both, where order says nothing.
     """
 
     decay: float
@@ -140,11 +141,15 @@ def _visit(events: Array, history: Arrays, tables: Arrays, work: Array, touched:
     n_touched = 0
     for event in events:
         u = user[event]
+        first, last = ptr[u], ptr[u + 1]
+        shared = (event > first and step[event - 1] == step[event]) or (
+            event + 1 < last and step[event + 1] == step[event]
+        )
         start = event
-        while start > ptr[u] and step[event] - step[start - 1] <= window:
+        while start > first and step[event] - step[start - 1] <= window:
             start -= 1
         stop = event + 1
-        while stop < ptr[u + 1] and step[stop] - step[event] <= window:
+        while stop < last and step[stop] - step[event] <= window:
             stop += 1
         for other in range(start, stop):
             column = item[other]
@@ -156,6 +161,8 @@ def _visit(events: Array, history: Arrays, tables: Arrays, work: Array, touched:
             both = weight[event] * weight[other]
             left = end[u] - max(step[event], step[other])
             work[column, 0] += both * fade[abs(gap)] * cuts[left]
+            if gap == 0 and shared:
+                work[column, 0] += both * leads[window]
             work[column, 1] += both * leads[window + gap]
     return n_touched
 
