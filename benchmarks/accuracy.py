@@ -58,6 +58,10 @@ min_items = 2
             ("events", "amazon_sports/events.parquet"),
         ),
         (LEAVE_ONE_OUT,),
+        recipe="""[source]
+kind = "linear"
+text = 0.55
+""",
     ),
     "retail": Set(
         (("events", "online_retail/online_retail.parquet", "--preset", "online-retail"),),
@@ -76,6 +80,14 @@ recall = 0.8
             ("events", "lastfm/events.parquet", "--fill", "timestamp=2011-05-01"),
         ),
         (LEAVE_ONE_OUT,),
+        recipe="""[source]
+kind = "linear"
+words = 1
+meaning = 1
+ridge = 50
+basket = 1
+tilt = 0.1
+""",
     ),
 }
 
