@@ -169,6 +169,15 @@ def unpack_strings(data: Array, bounds: Int64Array) -> StrArray:
     return np.array(values, dtype=object)
 
 
+def under(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """The arrays whose names start with a prefix, without it."""
+    return {
+        name.removeprefix(prefix): values
+        for name, values in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
 def _map_arrays(path: Path) -> dict[str, Array]:
     """Read-only views of a safetensors file, by the layout of its published format."""
     size = path.stat().st_size

@@ -11,10 +11,11 @@ import numpy as np
 from tailrec import columns as c
 from tailrec.data.split import Split, validation
 from tailrec.dataset import Catalog, Features
-from tailrec.engine import AnySource, EngineRecipe, Progress
+from tailrec.engine import AnySource, EngineRecipe
 from tailrec.evaluation.report import Evaluation, evaluate
 from tailrec.evaluation.significance import Interval, ratio_interval
 from tailrec.features.build import FeatureModel
+from tailrec.features.text import Progress
 from tailrec.items import BoolArray, Float64Array
 from tailrec.tail.segments import DEFINITIONS, Definition, is_tail
 from tailrec.tuning import KEEP, choose, tune

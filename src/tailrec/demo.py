@@ -11,7 +11,7 @@ from tailrec import columns as c
 from tailrec.comparison import Contender, compare
 from tailrec.comparison_report import write_comparison
 from tailrec.data.ingest import IngestResult, ingest
-from tailrec.engine import Progress
+from tailrec.features.text import Progress
 from tailrec.shop import Shop, source_named
 from tailrec.simulate import Simulation, simulate
 from tailrec.slates import Ask, explained, recommended, titled

@@ -1,6 +1,6 @@
 """The engine: one recipe in, fitted parts out, slates for any request, reasons for each item."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,9 +9,8 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import Field
 
-from tailrec.artifact import Artifact, pack_strings, unpack_strings
+from tailrec.artifact import Artifact, pack_strings, under, unpack_strings
 from tailrec.candidates.als import Als, AlsModel
-from tailrec.candidates.basis import under
 from tailrec.candidates.content import Content
 from tailrec.candidates.ease import Ease
 from tailrec.candidates.item_item import ItemToItem
@@ -22,6 +21,7 @@ from tailrec.data.histories import Histories
 from tailrec.dataset import Catalog, Dataset
 from tailrec.errors import RecipeError, UnknownItem
 from tailrec.features.build import FeatureModel, FeatureRecipe
+from tailrec.features.text import Progress
 from tailrec.items import (
     PADDING,
     Array,
@@ -39,8 +39,6 @@ AnyModel = LinearModel | ItemToItem | AlsModel | PopularModel
 AnySource = Annotated[
     Linear | Content | Neighbours | Ease | Als | Popular, Field(discriminator="kind")
 ]
-Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, what is done of it and how much there is."""
 
 
 class EngineRecipe(Recipe):

@@ -32,8 +32,9 @@ from tailrec.data.leaks import check_no_leak
 from tailrec.data.split import Split, cold_items, has_real_times, leave_one_out, time_windows
 from tailrec.data.store import Store
 from tailrec.dataset import Catalog, Dataset
-from tailrec.engine import AnySource, Engine, EngineRecipe, Progress
+from tailrec.engine import AnySource, Engine, EngineRecipe
 from tailrec.errors import ArtifactError, DataError, RecipeError, StoreError
+from tailrec.features.text import Progress
 from tailrec.items import PADDING, BoolArray
 from tailrec.recipe import Recipe
 from tailrec.tail.segments import Definition, equal_windows, is_tail, movement

@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 
+from tailrec.artifact import under
 from tailrec.candidates.gram import Gram
 from tailrec.candidates.heap import kernel_view
 from tailrec.candidates.vectors import Vectors
@@ -66,12 +67,3 @@ class Basis:
         """The basis that gave these arrays."""
         text, gram = under(arrays, "text."), under(arrays, "gram.")
         return cls(Vectors.from_arrays(text), Gram(**gram), arrays["ridge"])
-
-
-def under(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    """The arrays whose names start with a prefix, without it."""
-    return {
-        name.removeprefix(prefix): values
-        for name, values in arrays.items()
-        if name.startswith(prefix)
-    }

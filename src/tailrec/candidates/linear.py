@@ -15,8 +15,9 @@ from numpy.random import Generator
 from pydantic import Field
 from scipy import sparse
 
+from tailrec.artifact import under
 from tailrec.candidates.arrivals import append_items
-from tailrec.candidates.basis import Basis, under
+from tailrec.candidates.basis import Basis
 from tailrec.candidates.dense import solve_dense
 from tailrec.candidates.gram import Bonds, gram
 from tailrec.candidates.heap import csr_over

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
+from tailrec.artifact import under
 from tailrec.dataset import Catalog, Features
 from tailrec.features.text import LoadedEncoder, Progress, TextEncoder
 from tailrec.features.words import Words, WordsModel
@@ -55,8 +56,7 @@ class FeatureRecipe(Recipe):
             arrays: result of `FeatureModel.arrays`.
             cache: folder where vectors are kept, or None.
         """
-        own = {n.removeprefix(_WORDS): v for n, v in arrays.items() if n.startswith(_WORDS)}
-        words = WordsModel.from_arrays(self.words, own)
+        words = WordsModel.from_arrays(self.words, under(arrays, _WORDS))
         data, indices, indptr = (arrays[_MATRIX + name] for name in ("data", "indices", "indptr"))
         shape = (len(indptr) - 1, words.dim)
         matrix = sparse.csr_array((data, indices, indptr), shape=shape)
