@@ -30,7 +30,7 @@ class Set(NamedTuple):
 
     ingest: tuple[tuple[str, ...], ...]
     evaluate: tuple[tuple[str, ...], ...]
-    sources: str = "ease,neighbours,als,content,popular"
+    sources: str = "ease,itemknn,als,content,popular"
     recipe: str = ""
 
 

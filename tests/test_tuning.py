@@ -89,5 +89,5 @@ def test_spaces_are_searched_over_whole_numbers_where_options_are(
     inner: tuple[Split, Features, BoolArray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tailrec.tuning.monotonic", count().__next__)
-    trials = tune(source_named("neighbours"), *inner, budget_s=4, seed=2)
+    trials = tune(source_named("itemknn"), *inner, budget_s=4, seed=2)
     assert all(isinstance(trial.source.neighbours, int) for trial in trials)

@@ -15,7 +15,7 @@ from tailrec.candidates.content import Content
 from tailrec.candidates.ease import Ease
 from tailrec.candidates.item_item import ItemToItem
 from tailrec.candidates.linear import Contributions, Linear, LinearModel
-from tailrec.candidates.neighbours import Neighbours
+from tailrec.candidates.neighbours import ItemKnn
 from tailrec.candidates.popular import Popular, PopularModel
 from tailrec.data.histories import Histories
 from tailrec.dataset import Catalog, Dataset
@@ -37,7 +37,7 @@ from tailrec.recipe import Recipe
 
 AnyModel = LinearModel | ItemToItem | AlsModel | PopularModel
 AnySource = Annotated[
-    Linear | Content | Neighbours | Ease | Als | Popular, Field(discriminator="kind")
+    Linear | Content | ItemKnn | Ease | Als | Popular, Field(discriminator="kind")
 ]
 
 

@@ -48,7 +48,7 @@ SPACES: Final[Mapping[str, Mapping[str, Range]]] = MappingProxyType(
             "recall": Range(0.55, 0.98),
         },
         "ease": {"regularization": Range(5, 2_000), "decay": Range(0.5, 1.0)},
-        "neighbours": {
+        "itemknn": {
             "neighbours": Range(20, 500),
             "shrinkage": Range(0.1, 100),
             "decay": Range(0.5, 1.0),

@@ -5,11 +5,11 @@ import pytest
 from tests.worlds import crowd, ring, shop, words_of
 
 from tailrec.candidates import neighbours as module
-from tailrec.candidates.neighbours import Neighbours, NeighboursModel
+from tailrec.candidates.neighbours import ItemKnn, ItemKnnModel
 from tailrec.dataset import Dataset
 
 
-def fitted(recipe: Neighbours, data: Dataset) -> NeighboursModel:
+def fitted(recipe: ItemKnn, data: Dataset) -> ItemKnnModel:
     """The recipe's model."""
     return recipe.fit(data, words_of(data), rng=np.random.default_rng(0))
 
@@ -19,16 +19,16 @@ def test_cosines_by_hand() -> None:
     data = shop([[0, 1, 0], [1, 0], [1, 2, 2]], ["a", "b", "c"])
     s, t = 2 / np.sqrt(6), 1 / np.sqrt(3)
     plain = [[0, s, 0], [s, 0, t], [0, t, 0]]
-    np.testing.assert_allclose(fitted(Neighbours(), data).matrix.toarray(), plain, rtol=1e-6)
+    np.testing.assert_allclose(fitted(ItemKnn(), data).matrix.toarray(), plain, rtol=1e-6)
     s, t = 2 / (np.sqrt(6) + 1), 1 / (np.sqrt(3) + 1)
     shrunk = [[0, s, 0], [s, 0, t], [0, t, 0]]
-    model = fitted(Neighbours(shrinkage=1), data)
+    model = fitted(ItemKnn(shrinkage=1), data)
     np.testing.assert_allclose(model.matrix.toarray(), shrunk, rtol=1e-6)
 
 
 def test_only_the_nearest_are_kept() -> None:
     data = shop([[0, 1, 0], [1, 0], [1, 2, 2]], ["a", "b", "c"])
-    matrix = fitted(Neighbours(neighbours=1), data).matrix.toarray()
+    matrix = fitted(ItemKnn(neighbours=1), data).matrix.toarray()
     assert (matrix > 0).tolist() == [
         [False, True, False],
         [True, False, False],
@@ -38,9 +38,9 @@ def test_only_the_nearest_are_kept() -> None:
 
 def test_blocks_leave_no_seam(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     data = crowd(rng)
-    whole = fitted(Neighbours(), data).matrix.toarray()
+    whole = fitted(ItemKnn(), data).matrix.toarray()
     monkeypatch.setattr(module, "_ROWS_PER_BLOCK", 7)
-    np.testing.assert_array_equal(fitted(Neighbours(), data).matrix.toarray(), whole)
+    np.testing.assert_array_equal(fitted(ItemKnn(), data).matrix.toarray(), whole)
 
 
 def test_recency_finds_the_way_forward() -> None:
@@ -48,9 +48,9 @@ def test_recency_finds_the_way_forward() -> None:
     data = ring()
     ahead = (np.arange(data.n_users) + 4) % data.n_items
     behind = (np.arange(data.n_users) - 1) % data.n_items
-    fading = fitted(Neighbours(decay=0.5), data).candidates(data.queries(), 2)
+    fading = fitted(ItemKnn(decay=0.5), data).candidates(data.queries(), 2)
     np.testing.assert_array_equal(fading.ids[:, 0], ahead)
-    plain = fitted(Neighbours(), data).candidates(data.queries(), 2)
+    plain = fitted(ItemKnn(), data).candidates(data.queries(), 2)
     np.testing.assert_allclose(plain.scores[:, 0], plain.scores[:, 1], rtol=1e-6)
     np.testing.assert_array_equal(
         np.sort(plain.ids, axis=1), np.sort(np.column_stack([ahead, behind]), axis=1)

@@ -14,7 +14,7 @@ from tailrec.candidates.als import Als
 from tailrec.candidates.content import Content
 from tailrec.candidates.ease import Ease
 from tailrec.candidates.linear import Linear
-from tailrec.candidates.neighbours import Neighbours
+from tailrec.candidates.neighbours import ItemKnn
 from tailrec.candidates.popular import Popular
 from tailrec.dataset import Dataset, Features
 from tailrec.items import PADDING, ItemsBatch
@@ -22,8 +22,8 @@ from tailrec.recipe import Recipe
 
 FOR_EVERYBODY = [Popular(), Popular(half_life_days=3)]
 PERSONAL = [
-    Neighbours(),
-    Neighbours(neighbours=9, shrinkage=2, decay=0.7),
+    ItemKnn(),
+    ItemKnn(neighbours=9, shrinkage=2, decay=0.7),
     Ease(regularization=5),
     Ease(regularization=5, keep=12, decay=0.7),
     Als(factors=8),

@@ -20,11 +20,11 @@ _ROWS_PER_BLOCK = 2048
 
 
 @dataclass(frozen=True)
-class NeighboursModel(ItemToItem):
+class ItemKnnModel(ItemToItem):
     """The nearest neighbours of each item, by how alike they are."""
 
 
-class Neighbours(Recipe):
+class ItemKnn(Recipe):
     """Options of ItemKNN.
 
     Attributes:
@@ -33,16 +33,16 @@ class Neighbours(Recipe):
         decay: factor a past item loses with each step back; 1 is the classic.
     """
 
-    kind: Literal["neighbours"] = "neighbours"
+    kind: Literal["itemknn"] = "itemknn"
     neighbours: int = Field(default=1000, ge=1)
     shrinkage: float = Field(default=0.0, ge=0.0)
     decay: float = Field(default=1.0, gt=0.0, le=1.0)
 
-    def restore(self, arrays: Mapping[str, Array]) -> NeighboursModel:
+    def restore(self, arrays: Mapping[str, Array]) -> ItemKnnModel:
         """The model that gave these arrays."""
-        return NeighboursModel.from_arrays(arrays)
+        return ItemKnnModel.from_arrays(arrays)
 
-    def fit(self, data: Dataset, features: Features, *, rng: Generator) -> NeighboursModel:
+    def fit(self, data: Dataset, features: Features, *, rng: Generator) -> ItemKnnModel:
         """Find each item's nearest neighbours among the items of its people.
 
         Args:
@@ -68,4 +68,4 @@ class Neighbours(Recipe):
             cosine[start + row == column] = 0.0
             block = sparse.csr_array((cosine, (row, column)), shape=together.shape)
             blocks.append(strongest(block, self.neighbours))
-        return NeighboursModel(sparse.vstack(blocks, format="csr"), self.decay)
+        return ItemKnnModel(sparse.vstack(blocks, format="csr"), self.decay)
