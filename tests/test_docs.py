@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from tailrec.cli import app
 from tailrec.engine import AnySource
-from tailrec.shop import ShopRecipe
+from tailrec.shop_recipe import ShopRecipe
 from tailrec.simulate import Simulation
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "tailrec"
 STEPS = (
-    ("errors", "files", "columns", "items", "dataset", "protocols", "recipe", "artifact"),
+    ("errors", "files", "columns", "items", "dataset", "protocols", "artifact", "cost", "pages"),
+    ("recipe", "recipe_file"),
     ("data",),
     ("tail",),
     ("features",),
@@ -17,8 +18,10 @@ STEPS = (
     ("candidates", "ranking", "reranking", "evaluation"),
     ("engine",),
     ("tuning",),
+    ("contender",),
+    ("verdicts",),
     ("comparison",),
-    ("comparison_report", "search"),
+    ("search", "shop_recipe"),
     ("shop",),
     ("slates", "doctor"),
     ("insight", "assistant"),
@@ -56,7 +59,7 @@ def module_of(path: Path) -> str:
 def room_of(module: str) -> str:
     """The first name of a module, which places it in the order."""
     first = module.split(".")[0]
-    return re.sub(r"^simulate_.*", "simulate", first)
+    return re.sub(r"^(simulate|tuning|comparison)_.*", r"\1", first)
 
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:

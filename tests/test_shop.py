@@ -13,9 +13,11 @@ from tailrec.candidates.ease import Ease
 from tailrec.data.histories import microseconds
 from tailrec.data.leaks import check_no_leak
 from tailrec.errors import ArtifactError, DataError, RecipeError, StoreError
-from tailrec.shop import Shop, inner_split, source_named
+from tailrec.shop import Shop, source_named
 from tailrec.slates import Ask, recommended
-from tailrec.tuning import SPACES, choose
+from tailrec.tuning import choose
+from tailrec.tuning_search import inner_split
+from tailrec.tuning_spaces import SPACES
 
 WORDS_ALONE = "[features]\nencode = false\n"
 

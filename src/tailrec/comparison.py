@@ -1,156 +1,278 @@
-"""Sources side by side on the same splits, each fitted on train and asked for the same slates."""
+"""Recommenders side by side on the same splits: ours fitted, those from elsewhere by their slates.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+All get the same texts, the same train part, the same requests and exclusions, and the same
+seconds to choose options on an inner split; the test is seen once, at the end.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from tailrec import __version__
 from tailrec import columns as c
+from tailrec.candidates.als import Als
+from tailrec.candidates.content import Content
+from tailrec.candidates.ease import Ease
+from tailrec.candidates.linear import Linear
+from tailrec.candidates.neighbours import ItemKnn
+from tailrec.candidates.popular import Popular
+from tailrec.contender import MEMORY, Contender, Part, evaluate_slates, read_card
+from tailrec.cost import measured
+from tailrec.data.exchange import summary
 from tailrec.data.split import Split, validation
-from tailrec.dataset import Catalog, Features
+from tailrec.dataset import Catalog
 from tailrec.engine import AnySource, EngineRecipe
-from tailrec.evaluation.report import Evaluation, evaluate
-from tailrec.evaluation.significance import Interval, ratio_interval
+from tailrec.errors import DataError, RecipeError
+from tailrec.evaluation.facets import Facets, facets_of
+from tailrec.evaluation.guards import CHECKS, check_comparison
+from tailrec.evaluation.report import Evaluation, Recommend, evaluate
+from tailrec.evaluation.significance import Interval
 from tailrec.features.build import FeatureModel
 from tailrec.features.text import Progress
-from tailrec.items import BoolArray, Float64Array
-from tailrec.tail.segments import DEFINITIONS, Definition, is_tail
-from tailrec.tuning import KEEP, choose, tune
+from tailrec.items import BoolArray
+from tailrec.tail.segments import DEFINITIONS, is_tail
+from tailrec.tuning import choose, tune
+from tailrec.tuning_search import Goal
+from tailrec.verdicts import Verdict, judge, mean_intervals
 
-DRAWS: Final = 10_000
-"""Bootstrap draws of an interval."""
+
+class Entry(NamedTuple):
+    """One of ours in a comparison: a name, where options start, whether they are searched."""
+
+    name: str
+    source: AnySource
+    searched: bool = True
 
 
-class Search(NamedTuple):
-    """How the options of each source are chosen on an inner split.
+PEERS: Final[Mapping[str, Entry]] = MappingProxyType(
+    {
+        entry.name: entry
+        for entry in (
+            Entry("popular", Popular(), searched=False),
+            Entry("recent", Popular(half_life_days=30.0)),
+            Entry("itemknn", ItemKnn()),
+            Entry("ease", Ease()),
+            Entry("als", Als()),
+            Entry("content", Content()),
+            Entry("linear", Linear()),
+        )
+    }
+)
+"""What may be put beside a shop's source, by name."""
 
-    Attributes:
-        budget_s: seconds for each source and split.
-        tail: the tail that the choice looks at.
-        keep: share of the best overall NDCG that a choice keeps; within it, the tail decides.
-    """
-
-    budget_s: float
-    tail: Definition = "pareto"
-    keep: float = KEEP
+DRAWN: Final = frozenset({"als"})
+"""Kinds whose fit draws at random, so that several seeds tell something."""
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
-    """One source on all splits.
+class Rules:
+    """How a comparison is made.
 
     Attributes:
-        name: of the source.
-        options: of the source on each split, chosen on validation where there was a budget.
-        evaluations: on each split.
-        fit_seconds: mean over the splits, encoding of texts aside.
+        at: slate lengths.
+        budget_s: seconds to choose the options of each entry on each split; 0 takes them as
+            they are.
+        goal: what a choice of options looks for.
+        seeds: fits of whatever draws at random; its figures are means over them.
     """
 
-    name: str
-    options: list[AnySource]
-    evaluations: list[Evaluation]
-    fit_seconds: float
+    at: tuple[int, ...] = (10, 20)
+    budget_s: float = 0.0
+    goal: Goal = field(default_factory=Goal)
+    seeds: int = 1
 
-    @property
-    def figures(self) -> dict[str, float]:
-        """Figures averaged over the splits that have them."""
-        names = dict.fromkeys(name for e in self.evaluations for name in e.figures)
-        return {
-            name: float(np.mean([e.figures[name] for e in self.evaluations if name in e.figures]))
-            for name in names
-        }
 
-    @property
-    def slate_seconds(self) -> float:
-        """Mean seconds of one slate."""
-        return float(np.mean([e.seconds_per_slate for e in self.evaluations]))
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What came of a comparison.
 
-    def per_user(self, name: str) -> Float64Array:
-        """A figure's values of every request of every split; NaN where a request has none."""
-        parts = [e.per_user.get(name, np.full(len(e.ids), np.nan)) for e in self.evaluations]
-        return np.concatenate(parts)
+    Attributes:
+        splits: name, sizes and fingerprint of each.
+        contenders: in the order given, the first is the one judged.
+        verdicts: the first against each other one, for each figure of `verdicts.judged`.
+        intervals: those figures with 95 % bounds over users, by contender and figure.
+        rules: how it was made.
+        versions: of the libraries that had a part in it.
+    """
+
+    splits: list[dict[str, Any]]
+    contenders: list[Contender]
+    verdicts: list[Verdict]
+    intervals: dict[str, dict[str, Interval]]
+    rules: Rules
+    versions: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
-            "name": self.name,
-            "figures": self.figures,
-            "splits": [{"split": e.split, "figures": dict(e.figures)} for e in self.evaluations],
-            "options": [options.model_dump() for options in self.options],
-            "fit_seconds": self.fit_seconds,
-            "slate_milliseconds": 1_000 * self.slate_seconds,
+            "splits": self.splits,
+            "at": list(self.rules.at),
+            "budget_seconds": self.rules.budget_s,
+            "goal": asdict(self.rules.goal),
+            "seeds": self.rules.seeds,
+            "checks": list(CHECKS),
+            "contenders": [
+                one.to_dict()
+                | {"intervals": {n: i._asdict() for n, i in self.intervals[one.name].items()}}
+                for one in self.contenders
+            ],
+            "verdicts": [verdict.to_dict() for verdict in self.verdicts],
+            "versions": self.versions,
         }
+
+
+Tell = Callable[[str], None]
+"""Told what is worked on."""
+
+
+def peers_named(names: Sequence[str]) -> list[Entry]:
+    """The peers of these names.
+
+    Raises:
+        RecipeError: there is no such peer, or one is named twice.
+    """
+    wrong = [name for name in names if name not in PEERS]
+    if wrong:
+        raise RecipeError(f"{', '.join(wrong)} cannot be compared; known are {', '.join(PEERS)}")
+    if len(set(names)) != len(names):
+        raise RecipeError(f"{', '.join(names)}: each is named once")
+    return [PEERS[name] for name in names]
 
 
 def compare(
     recipe: EngineRecipe,
-    sources: Sequence[AnySource],
+    entries: Sequence[Entry],
     splits: Sequence[Split],
     *,
-    at: Sequence[int] = (10, 20),
-    search: Search | None = None,
+    rules: Rules = Rules(),
+    slates: Mapping[str, Path] | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
-    on_source: Callable[[str], None] | None = None,
-) -> list[Contender]:
-    """Fit and evaluate each source on each split.
-
-    All get the same texts, the same train part, the same requests and exclusions, and the same
-    seconds to choose options on an inner split; the test is seen once, at the end.
+    tell: Tell | None = None,
+) -> Comparison:
+    """Fit and evaluate each entry on each split, read the slates from elsewhere, and judge.
 
     Args:
         recipe: everything but the source.
-        sources: what is compared.
+        entries: what is fitted; the first is judged against all others.
         splits: of one dataset.
-        at: slate lengths.
-        search: how options are chosen on validation; None takes them as given.
+        rules: how it is done.
+        slates: files of slates made elsewhere for the same splits, by name; see
+            `data.exchange.read_slates`, and `contender.read_card` for what may lie beside them.
         cache: folder of vectors made before.
         progress: called while texts are encoded.
-        on_source: called with what is worked on.
+        tell: called with what is worked on.
 
     Returns:
-        A contender for each source, in the order given.
+        The comparison, which has passed `evaluation.guards.check_comparison`.
+
+    Raises:
+        DataError: there is nothing to compare, a name stands twice, slates do not fit the
+            splits, or the comparison is not valid.
     """
-    parts: list[list[tuple[AnySource, Evaluation, float]]] = [[] for _ in sources]
+    given = slates or {}
+    names = [*(entry.name for entry in entries), *given]
+    if not names or not splits:
+        raise DataError(f"{len(names)} contenders on {len(splits)} splits; at least 1 of each")
+    if len(set(names)) != len(names):
+        raise DataError(f"{', '.join(names)}: two contenders of one name")
+    cards = {name: read_card(path, splits) for name, path in given.items()}
+    parts: dict[str, list[Part]] = {name: [] for name in names}
     for split in splits:
         features = split_features(recipe, split, cache, progress)
-        masks: dict[str, BoolArray] = {
-            name: is_tail(split.train.item_counts, name) for name in DEFINITIONS
+        bench = _Bench(recipe, split, features, rules)
+        # Before the fits, which take long: a file that does not fit is told at once.
+        for name, path in given.items():
+            parts[name].append(evaluate_slates(path, split, rules.at, bench.masks, bench.facets))
+        for entry in entries:
+            if tell:
+                tell(f"{entry.name} on {split.name}")
+            parts[entry.name].append(bench.part(entry))
+    contenders = [Contender(name, own, cards.get(name)) for name, own in parts.items()]
+    check_comparison(splits, _all_runs(contenders))
+    if tell:
+        tell("intervals")
+    return Comparison(
+        [summary(split) for split in splits],
+        contenders,
+        judge(contenders, rules.at),
+        mean_intervals(contenders, rules.at),
+        rules,
+        {name: version(name) for name in ("numpy", "scipy", "polars", "implicit", "optuna")}
+        | {"tailrec": __version__},
+    )
+
+
+def _all_runs(contenders: Sequence[Contender]) -> dict[str, list[Evaluation]]:
+    """Evaluations on all splits, by contender and, where there are several fits, by fit."""
+    return {
+        one.name if not seed else f"{one.name}, fit {seed + 1}": [
+            part.runs[seed] for part in one.parts
+        ]
+        for one in contenders
+        for seed in range(len(one.parts[0].runs))
+    }
+
+
+class _Bench:
+    """One split with all that is the same for every entry on it."""
+
+    def __init__(
+        self, recipe: EngineRecipe, split: Split, features: FeatureModel, rules: Rules
+    ) -> None:
+        self.recipe, self.split, self.features, self.rules = recipe, split, features, rules
+        counts = split.train.item_counts
+        self.masks: dict[str, BoolArray] = {name: is_tail(counts, name) for name in DEFINITIONS}
+        self.facets: Facets = facets_of(split.train.catalog, features.features.words)
+
+    def part(self, entry: Entry) -> Part:
+        """An entry's options chosen, fitted and evaluated."""
+        with measured() as search:
+            source = self._chosen(entry)
+        n_seeds = self.rules.seeds if source.kind in DRAWN else 1
+        runs: list[Evaluation] = []
+        fit_seconds = 0.0
+        with measured() as whole:
+            for seed in range(self.recipe.seed, self.recipe.seed + n_seeds):
+                recipe = self.recipe.model_copy(update={"source": source, "seed": seed})
+                started = perf_counter()
+                engine = recipe.fit(self.split.train, features=self.features)
+                fit_seconds += (perf_counter() - started) / n_seeds
+                runs.append(self._evaluated(engine.recommend))
+        costs = {
+            "search_seconds": search.seconds,
+            "fit_seconds": fit_seconds,
+            "slate_seconds": float(np.mean([run.seconds_per_slate for run in runs])),
         }
-        for place, source in enumerate(sources):
-            if on_source:
-                on_source(f"{source.kind} on {split.name}")
-            chosen = _chosen(source, split, features.features, search, recipe.seed)
-            started = perf_counter()
-            engine = recipe.model_copy(update={"source": chosen}).fit(
-                split.train, features=features
-            )
-            seconds = perf_counter() - started
-            figures = evaluate(split, engine.recommend, at=at, masks=masks)
-            parts[place].append((chosen, figures, seconds))
-    return [
-        Contender(
-            source.kind,
-            [options for options, _, _ in own],
-            [evaluation for _, evaluation, _ in own],
-            float(np.mean([seconds for _, _, seconds in own])),
+        if whole.peak_bytes is not None:
+            costs[MEMORY] = whole.peak_bytes
+        return Part(runs, source.model_dump(mode="json"), costs)
+
+    def _chosen(self, entry: Entry) -> AnySource:
+        """The entry's options, chosen on an inner split where there is time for it."""
+        if not entry.searched or self.rules.budget_s == 0:
+            return entry.source
+        inner, goal = validation(self.split), self.rules.goal
+        trials = tune(
+            entry.source,
+            inner,
+            self.features.features,
+            is_tail(inner.train.item_counts, goal.tail),
+            budget_s=self.rules.budget_s,
+            seed=self.recipe.seed,
+            objective=goal.objective,
         )
-        for source, own in zip(sources, parts, strict=True)
-    ]
+        return choose(trials, goal.keep, objective=goal.objective).source
 
-
-def ratio(one: Contender, other: Contender, name: str, *, seed: int = 0) -> Interval | None:
-    """95 % interval (low, middle, high) of a figure's ratio, one to other, over users.
-
-    None where the figure of the other is nothing, or no request has one.
-    """
-    a, b = one.per_user(name), other.per_user(name)
-    if not np.nansum(b):
-        return None
-    return ratio_interval(a, b, draws=DRAWS, rng=np.random.default_rng(seed))
+    def _evaluated(self, recommend: Recommend) -> Evaluation:
+        at, masks, facets = self.rules.at, self.masks, self.facets
+        return evaluate(self.split, recommend, at=at, masks=masks, facets=facets)
 
 
 def split_features(
@@ -177,15 +299,3 @@ def _created_before(catalog: Catalog, cut: int | None) -> BoolArray:
         return np.ones(len(catalog), bool)
     created = catalog.table[c.CREATED_AT].dt.epoch("us").fill_null(0).to_numpy()
     return np.asarray(created < cut)
-
-
-def _chosen(
-    source: AnySource, split: Split, features: Features, search: Search | None, seed: int
-) -> AnySource:
-    """The source's options, chosen on an inner split where there is time for it."""
-    if search is None:
-        return source
-    inner = validation(split)
-    tail = is_tail(inner.train.item_counts, search.tail)
-    trials = tune(source, inner, features, tail, budget_s=search.budget_s, seed=seed)
-    return choose(trials, search.keep).source

@@ -8,16 +8,16 @@ from typing import Any, Final
 import polars as pl
 
 from tailrec import columns as c
-from tailrec.comparison import Contender, compare
-from tailrec.comparison_report import write_comparison
+from tailrec.comparison import Comparison, peers_named
+from tailrec.comparison_report import write_report as write_comparison
 from tailrec.data.ingest import IngestResult, ingest
 from tailrec.features.text import Progress
-from tailrec.shop import Shop, source_named
+from tailrec.shop import Shop
 from tailrec.simulate import Simulation, simulate
 from tailrec.slates import Ask, explained, recommended, titled
 from tailrec.tail.exposure_report import tail_table, write_report
 
-SOURCES: Final = ("linear", "popular", "ease")
+PEERS_SHOWN: Final = ("popular", "ease")
 PLACES: Final = 8
 
 
@@ -29,7 +29,7 @@ class Demonstration:
         ingested: what became of each raw file.
         tiers: the tail, by four definitions.
         model: version of the fitted model.
-        contenders: the engine beside popularity and EASE, on the last window of time.
+        comparison: the engine beside popularity and EASE, on the last window of time.
         user_id: one person, with a slate and the reasons for its first item.
         slate: as a table.
         verdict: on the first item.
@@ -39,7 +39,7 @@ class Demonstration:
     ingested: list[IngestResult]
     tiers: pl.DataFrame
     model: str
-    contenders: list[Contender]
+    comparison: Comparison
     user_id: str
     slate: pl.DataFrame
     verdict: dict[str, Any]
@@ -51,7 +51,7 @@ class Demonstration:
             "ingested": [one.to_dict() for one in self.ingested],
             "tiers": self.tiers.to_dicts(),
             "model": self.model,
-            "sources": [one.to_dict() for one in self.contenders],
+            "comparison": self.comparison.to_dict(),
             "slate": self.slate.to_dicts(),
             "explanation": {**self.verdict, "parts": self.parts.to_dicts()},
         }
@@ -74,14 +74,10 @@ def run_demo(folder: Path, world: Simulation, seed: int, progress: Progress) -> 
         data = shop.dataset()
         write_report(data, folder / "reports" / "tail")
         fitted = shop.fit(progress=progress)
-        contenders = compare(
-            shop.recipe.engine(),
-            [source_named(kind) for kind in SOURCES],
-            shop.splits("time", windows=1),
-            cache=shop.cache,
-            progress=progress,
+        comparison = shop.compare(
+            shop.splits("time", windows=1), peers=peers_named(PEERS_SHOWN), progress=progress
         )
-        write_comparison(contenders, folder / "reports" / "evaluation", [10, 20])
+        write_comparison(comparison, folder / "reports" / "evaluation")
         busiest = str(data.user_ids[int((data.ptr[1:] - data.ptr[:-1]).argmax())])
         slate = titled(shop, recommended(shop, user=busiest, ask=Ask(k=PLACES)))
         verdict, parts = explained(shop, busiest, slate[c.ITEM_ID][0])
@@ -89,7 +85,7 @@ def run_demo(folder: Path, world: Simulation, seed: int, progress: Progress) -> 
             ingested,
             tail_table(data),
             fitted.version,
-            contenders,
+            comparison,
             busiest,
             slate,
             verdict,

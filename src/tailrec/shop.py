@@ -2,11 +2,11 @@
 
 ::
 
-    myshop/ tailrec.toml  store.db  models/<version>/  models/current  cache/
+    myshop/ tailrec.toml  store.db  models/<version>/  models/current  tuning/  cache/
 """
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 import polars as pl
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from tailrec import __version__
 from tailrec import columns as c
@@ -26,68 +26,31 @@ from tailrec.artifact import (
     save_artifact,
     set_current,
 )
-from tailrec.data.cleaning import Cleaning
-from tailrec.data.histories import Histories, Repeats, Weights, build_dataset, settle_repeats
+from tailrec.comparison import Comparison, Entry, Rules, Tell, compare
+from tailrec.data.histories import Histories, Weights, build_dataset, settle_repeats
 from tailrec.data.leaks import check_no_leak
 from tailrec.data.split import Split, cold_items, has_real_times, leave_one_out, time_windows
 from tailrec.data.store import Store
 from tailrec.dataset import Catalog, Dataset
 from tailrec.engine import AnySource, Engine, EngineRecipe
 from tailrec.errors import ArtifactError, DataError, RecipeError, StoreError
+from tailrec.features.build import FeatureModel
 from tailrec.features.text import Progress
 from tailrec.items import PADDING, BoolArray
-from tailrec.recipe import Recipe
-from tailrec.tail.segments import Definition, equal_windows, is_tail, movement
+from tailrec.shop_recipe import NEW_SHOP, RECIPE, ShopRecipe, write_source
+from tailrec.tail.segments import equal_windows, movement
 from tailrec.tail.value import ValuableTail, valuable_tail
-from tailrec.tuning import KEEP, SPACES, Trial, choose, tune
+from tailrec.tuning import OnTrial
+from tailrec.tuning_search import Goal, Tuned, inner_split, search_options
+from tailrec.tuning_spaces import SPACES
+from tailrec.tuning_study import Trial
 
-RECIPE = "tailrec.toml"
 STORE = "store.db"
 MODELS = "models"
 CACHE = "cache"
+TUNING = "tuning"
 COLD_SHARE = 0.1
 """Share of the items that a cold split withholds."""
-
-_NEW_SHOP = """\
-# What this shop's engine does. Every option has a default; docs/recipe.md lists them all.
-
-[store]
-# url = "postgresql://user@host/database"    # instead of store.db beside this file
-
-[source]
-kind = "linear"
-"""
-
-
-class StoreRecipe(Recipe):
-    """Where the shop's tables are.
-
-    Attributes:
-        url: `postgresql://...` or `sqlite:///...`; `store.db` in the shop's folder where None.
-    """
-
-    url: str | None = None
-
-
-class ShopRecipe(EngineRecipe):
-    """All of `tailrec.toml`.
-
-    Attributes:
-        store: where the tables are.
-        cleaning: what an ingest corrects and refuses.
-        tail: which definition of the tail steers and is shown.
-        keep: share of the best overall NDCG that a search for options keeps; within it, the
-            tail decides. Lower it to give more to the tail.
-    """
-
-    store: StoreRecipe = StoreRecipe()
-    cleaning: Cleaning = Cleaning()
-    tail: Definition = "pareto"
-    keep: float = Field(default=KEEP, gt=0, le=1)
-
-    def engine(self) -> EngineRecipe:
-        """The part that decides what is recommended."""
-        return EngineRecipe(**{name: getattr(self, name) for name in EngineRecipe.model_fields})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +94,7 @@ class Shop:
         folder.mkdir(parents=True, exist_ok=True)
         Store.open(store_url or folder / STORE, create=True).close()
         # The recipe last: without it a folder half made is no shop, and can be made again.
-        (folder / RECIPE).write_text(_NEW_SHOP, "utf-8")
+        (folder / RECIPE).write_text(NEW_SHOP, "utf-8")
         return cls.open(folder, store_url=store_url)
 
     @classmethod
@@ -253,13 +216,48 @@ class Shop:
             )
         return _checked(time_windows(data, n=windows, days=days, repeats=repeats), data)
 
+    def compare(
+        self,
+        splits: list[Split],
+        *,
+        peers: Sequence[Entry] = (),
+        slates: Mapping[str, Path] | None = None,
+        rules: Rules | None = None,
+        progress: Progress | None = None,
+        tell: Tell | None = None,
+    ) -> Comparison:
+        """Measure the shop's source, beside peers and slates from elsewhere.
+
+        Args:
+            splits: of `splits`.
+            peers: of ours, fitted on the same splits.
+            slates: files by name, made elsewhere for the same splits.
+            rules: how it is done; without, as the recipe says.
+            progress: called while texts are encoded.
+            tell: called with what is worked on.
+
+        Raises:
+            DataError: slates do not fit, or the comparison would not be valid.
+        """
+        own = Entry(self.recipe.source.kind, self.recipe.source)
+        return compare(
+            self.recipe.engine(),
+            [own, *peers],
+            splits,
+            rules=rules or Rules(goal=self.recipe.goal()),
+            slates=slates,
+            cache=self.cache,
+            progress=progress,
+            tell=tell,
+        )
+
     def fit(
         self,
         *,
         until: datetime | None = None,
         budget_s: float = 0.0,
         progress: Progress | None = None,
-        on_trial: Callable[[float, Trial], None] | None = None,
+        on_trial: OnTrial | None = None,
     ) -> Fitted:
         """Fit the shop's recipe and serve it from now on.
 
@@ -278,27 +276,62 @@ class Shop:
         data = settle_repeats(whole, self.recipe.histories.repeats)
         recipe = self.recipe.engine()
         features = recipe.features.fit(data.catalog, cache=self.cache, progress=progress)
-        trials: list[Trial] = []
+        tuned = None
         if budget_s > 0:
-            inner = inner_split(whole, self.recipe.histories.repeats)
-            tail = is_tail(inner.train.item_counts, self.recipe.tail)
-            trials = tune(
-                recipe.source,
-                inner,
-                features.features,
-                tail,
-                budget_s=budget_s,
-                seed=recipe.seed,
-                progress=on_trial,
+            goal = self.recipe.goal()
+            tuned = self._search(
+                whole, features, recipe.source, goal, budget_s=budget_s, on_trial=on_trial
             )
-            recipe = recipe.model_copy(update={"source": choose(trials, self.recipe.keep).source})
+            if tuned.stopped:  # a model nobody waited for is not to be served
+                raise KeyboardInterrupt
+            recipe = recipe.model_copy(update={"source": tuned.chosen.source})
         engine = recipe.fit(data, features=features)
-        card = self._card(data, engine, started, trials)
+        card = self._card(data, engine, started, tuned)
         version = f"{started:%Y%m%dT%H%M%S.%f}-{card['data']['fingerprint'][:6]}"
         clear_leftovers(self.models)
         save_artifact(engine.artifact(card), self.models / version)
         set_current(self.models, version)
-        return Fitted(version, card, trials)
+        return Fitted(version, card, tuned.trials if tuned else [])
+
+    def tune(
+        self,
+        source: AnySource | None = None,
+        goal: Goal | None = None,
+        *,
+        budget_s: float,
+        progress: Progress | None = None,
+        on_trial: OnTrial | None = None,
+    ) -> Tuned:
+        """Search options on validation, going on where the last search on the same data ended.
+
+        Nothing is fitted for serving and no recipe changes; see `set_source`. Ctrl-C ends the
+        search early.
+
+        Args:
+            source: where to start; the recipe's where None.
+            goal: what is looked for; the recipe's where None.
+            budget_s: seconds.
+            progress: called while texts are encoded.
+            on_trial: called after each trial with the seconds spent and the trial.
+
+        Raises:
+            DataError: there is nothing to learn from.
+        """
+        whole = self.dataset(whole=True)
+        features = self.recipe.features.fit(whole.catalog, cache=self.cache, progress=progress)
+        asked = (source or self.recipe.source, goal or self.recipe.goal())
+        return self._search(whole, features, *asked, budget_s=budget_s, on_trial=on_trial)
+
+    def set_source(self, source: AnySource) -> None:
+        """Put a source's options into `[source]` of tailrec.toml; all else in it stays.
+
+        Options at their default are left out, unless they were written there before.
+
+        Raises:
+            RecipeError: the file holds a bad option, or `[source]` in a form that cannot be
+                changed line by line; it is as it was.
+        """
+        self.recipe = write_source(self.folder / RECIPE, source)
 
     def engine(self, version: str | None = None) -> Engine:
         """A fitted engine that knows every item now in the store.
@@ -354,8 +387,29 @@ class Shop:
         """
         return self.store.delete_user(user_id)
 
+    def _search(
+        self,
+        whole: Dataset,
+        features: FeatureModel,
+        source: AnySource,
+        goal: Goal,
+        *,
+        budget_s: float,
+        on_trial: OnTrial | None,
+    ) -> Tuned:
+        return search_options(
+            source,
+            inner_split(whole, self.recipe.histories.repeats),
+            features.features,
+            goal,
+            folder=self.folder / TUNING,
+            budget_s=budget_s,
+            seed=self.recipe.seed,
+            progress=on_trial,
+        )
+
     def _card(
-        self, data: Dataset, engine: Engine, started: datetime, trials: list[Trial]
+        self, data: Dataset, engine: Engine, started: datetime, tuned: Tuned | None
     ) -> dict[str, Any]:
         """What is worth knowing of a model, as plain values."""
         packages = ("numpy", "scipy", "polars", "onnxruntime")
@@ -372,25 +426,11 @@ class Shop:
             },
             "versions": {"tailrec": __version__} | {name: version_of(name) for name in packages},
         }
-        if trials:
-            best = choose(trials, self.recipe.keep)
+        if tuned:
+            best = tuned.chosen
             card["validation"] = {"ndcg@10": best.ndcg, "tail_ndcg@10": best.tail_ndcg}
-            card["n_trials"] = len(trials)
+            card["n_trials"] = len(tuned.trials)
         return card
-
-
-def inner_split(data: Dataset, repeats: Repeats) -> Split:
-    """The split that options are chosen on, from data that may all be learnt from later.
-
-    The last window in time; each user's last event where times are made up.
-
-    Args:
-        data: whole histories.
-        repeats: which event stands for several of one user and item.
-    """
-    if has_real_times(data):
-        return time_windows(data, n=1, repeats=repeats)[0]
-    return leave_one_out(data, repeats=repeats)
 
 
 def _checked(splits: list[Split], data: Dataset) -> list[Split]:

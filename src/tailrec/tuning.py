@@ -1,94 +1,42 @@
 """Options of a source, chosen on validation within a budget of time."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from time import monotonic
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import Final, Literal
 
 import numpy as np
 
+from tailrec.candidates.content import Content
+from tailrec.candidates.ease import Ease
+from tailrec.candidates.item_item import ItemToItem
 from tailrec.candidates.linear import Linear, LinearModel
+from tailrec.candidates.neighbours import ItemKnn
 from tailrec.data.split import Split
 from tailrec.dataset import Features
 from tailrec.engine import AnySource
 from tailrec.evaluation.report import evaluate
 from tailrec.items import BoolArray
 from tailrec.protocols import Source
-
-if TYPE_CHECKING:
-    import optuna
+from tailrec.tuning_spaces import STARTS, place, served, with_options
+from tailrec.tuning_study import Study, Trial, distributions, open_study
 
 KEEP: Final = 0.995
-"""Share of the best overall NDCG that a choice keeps if nothing else is said."""
-TAIL_WEIGHT: Final = 0.4
-"""What the logarithm of tail NDCG counts beside that of overall NDCG while searching."""
+"""Share of the best figure of the one kind that a choice keeps if nothing else is said."""
+RAISED_WEIGHT: Final = 0.4
+"""What the logarithm of the figure raised counts beside that of the figure kept, while searching.
+
+Only options near the best of what is kept may be chosen, so that is where the search must go.
+"""
 AT: Final = 10
+_DRAWN: Final = 8
+"""Fits, the first ones given included, before the estimator takes over from chance."""
 
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Where an option is searched, on a logarithmic scale."""
-
-    low: float
-    high: float
-
-
-SPACES: Final[Mapping[str, Mapping[str, Range]]] = MappingProxyType(
-    {
-        "linear": {
-            "words": Range(1, 16),
-            "meaning": Range(1, 16),
-            "text": Range(0.4, 3),
-            "ridge": Range(20, 400),
-            "decay": Range(0.45, 0.95),
-            "ahead": Range(0.05, 0.8),
-            "reverse": Range(0.03, 1.0),
-            "basket": Range(0.1, 3.0),
-            "recall": Range(0.55, 0.98),
-        },
-        "ease": {"regularization": Range(5, 2_000), "decay": Range(0.5, 1.0)},
-        "itemknn": {
-            "neighbours": Range(20, 500),
-            "shrinkage": Range(0.1, 100),
-            "decay": Range(0.5, 1.0),
-        },
-        "als": {
-            "factors": Range(16, 192),
-            "regularization": Range(0.001, 10),
-            "alpha": Range(1, 60),
-        },
-        "content": {
-            "words": Range(0.5, 8),
-            "meaning": Range(0.5, 8),
-            "decay": Range(0.5, 1.0),
-        },
-        "popular": {"half_life_days": Range(3, 400)},
-    }
-)
-_SERVED: Final = ((0.7, -0.05), (1.4, 0.0), (3.0, 0.1), (8.0, 0.1))
-"""Factors of `text`, and tilts, that each fit of `linear` is also measured with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One choice of options and what it gave on validation.
-
-    Attributes:
-        source: the options.
-        ndcg: NDCG@10 over all targets.
-        tail_ndcg: NDCG@10 over targets in the tail, in the same lists.
-    """
-
-    source: AnySource
-    ndcg: float
-    tail_ndcg: float
-
-    @property
-    def merit(self) -> float:
-        """What the search raises: overall and tail together."""
-        overall, tail = np.log(np.maximum([self.ndcg, self.tail_ndcg], 1e-9))
-        return float(overall + TAIL_WEIGHT * tail)
+OnTrial = Callable[[float, Trial], None]
+"""Told the seconds spent and a trial just done."""
+Objective = Literal["tail", "overall"]
+"""Which NDCG is raised: that of the tail with the overall one kept, or the other way round."""
 
 
 def tune(
@@ -99,108 +47,132 @@ def tune(
     *,
     budget_s: float,
     seed: int,
-    progress: Callable[[float, Trial], None] | None = None,
+    objective: Objective = "tail",
+    storage: Path | None = None,
+    progress: OnTrial | None = None,
 ) -> list[Trial]:
     """Search a source's options on an inner split.
 
-    The options given are tried first, then a tree-structured Parzen estimator proposes. No
-    trial starts once the budget is spent; the first is always made.
+    The options given are tried first, then a few known to be good, then a tree-structured
+    Parzen estimator proposes. No fit starts once the budget is spent; the options given are
+    always measured. What is proposed depends on nothing but the arguments and the fits known,
+    so a search that was cut short and is continued finds what it would have found.
 
     Args:
-        source: where the search starts; options outside `SPACES` stay as they are.
+        source: where the search starts; options outside its space stay as they are.
         split: an inner split (`data.split.validation`), never the test.
         features: of the catalogue.
         tail: bool [I], the tail by the inner split's train part.
         budget_s: seconds.
         seed: of the search and of the fits.
-        progress: called after each trial with the seconds spent and the trial.
+        objective: what the search raises.
+        storage: the study's file, named by `tuning_study.study_file`; its trials are continued,
+            under either objective. None keeps the study in memory.
+        progress: called after each new trial with the seconds spent and the trial.
 
     Returns:
-        All trials, the options given first; `choose` picks one.
+        All trials of the study, in the order they were done; `choose` picks one.
+
+    Raises:
+        ArtifactError: the storage is damaged.
 
     Source:
         Bergstra et al. 2011, "Algorithms for hyper-parameter optimization".
     """
-    import optuna  # slow to load
-
     started = monotonic()
-    trials: list[Trial] = []
 
-    def merit(options: AnySource) -> float:
-        made = []
-        for model, candidate in _variants(options, split, features, seed):
-            made.append(_measured(candidate, model, split, tail))
-            trials.append(made[-1])
+    def measured(options: AnySource) -> list[Trial]:
+        trials = []
+        for trial in _measure(options, split, features, tail, seed=seed):
+            trials.append(trial)
             if progress:
-                progress(monotonic() - started, made[-1])
-        return max(trial.merit for trial in made)
+                progress(monotonic() - started, trial)
+        return trials
 
-    def objective(trial: optuna.Trial) -> float:
-        return merit(source.model_copy(update=_suggested(source, trial)))
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=8)
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.add_trial(_tried(source, merit(source)))
-    while monotonic() - started < budget_s:
-        study.optimize(objective, n_trials=1)
-    return trials
+    with open_study(storage) as study:
+        if not _is_known(source, study):
+            study.add(measured(source))
+        while monotonic() - started < budget_s:
+            study.add(measured(_proposed(source, study, objective, seed)))
+        return [trial for fit in study.fits() for trial in fit]
 
 
-def choose(trials: list[Trial], keep: float = KEEP) -> Trial:
-    """The best tail among the trials that keep a share of the best overall NDCG.
+def choose(trials: list[Trial], keep: float = KEEP, *, objective: Objective = "tail") -> Trial:
+    """The trial with the best figure of one kind among those that keep a share of the other's.
 
     Args:
         trials: at least one.
-        keep: in (0, 1]; what is given up of the best overall NDCG buys tail.
+        keep: in (0, 1]; what is given up of the best of the one figure buys the other.
+        objective: `tail`: the best tail NDCG that keeps the overall one; `overall`: the best
+            overall NDCG that keeps the tail's.
     """
-    enough = keep * max(trial.ndcg for trial in trials)
-    return max((t for t in trials if t.ndcg >= enough), key=lambda trial: trial.tail_ndcg)
+    enough = keep * max(_kept_and_raised(trial, objective)[0] for trial in trials)
+    may_be = [trial for trial in trials if _kept_and_raised(trial, objective)[0] >= enough]
+    return max(may_be, key=lambda trial: _kept_and_raised(trial, objective)[1])
 
 
-def _tried(source: AnySource, merit: float) -> "optuna.trial.FrozenTrial":
-    """What is known of the options given; those outside their range count as its nearest end."""
-    from optuna.distributions import FloatDistribution
+def _kept_and_raised(trial: Trial, objective: Objective) -> tuple[float, float]:
+    figures = (trial.ndcg, trial.tail_ndcg)
+    return figures if objective == "tail" else figures[::-1]
+
+
+def _merit(trial: Trial, objective: Objective) -> float:
+    """What the search raises: both figures together."""
+    kept, raised = np.log(np.maximum(_kept_and_raised(trial, objective), 1e-9))
+    return float(kept + RAISED_WEIGHT * raised)
+
+
+def _is_known(source: AnySource, study: Study) -> bool:
+    return any(trial.source == source for fit in study.fits() for trial in fit)
+
+
+def _proposed(source: AnySource, study: Study, objective: Objective, seed: int) -> AnySource:
+    """What to try next."""
+    starts = [with_options(source, options) for options in STARTS[source.kind]]
+    untried = [start for start in starts if not _is_known(start, study)]
+    # Processes that begin together each take another one.
+    if study.lane < len(untried):
+        return untried[study.lane]
+    fits = study.fits()
+    drawn = np.random.SeedSequence([seed, study.lane, len(fits)]).generate_state(1)
+    return with_options(source, _estimated(fits, objective, int(drawn[0])))
+
+
+def _estimated(fits: list[list[Trial]], objective: Objective, seed: int) -> dict[str, float]:
+    """Options the estimator proposes; of each fit it is told the best trial under the objective."""
+    import optuna
     from optuna.trial import create_trial
 
-    space = SPACES[source.kind]
-    options = {name: getattr(source, name) for name in space}
-    return create_trial(
-        # None stands for no limit.
-        params={
-            name: float(
-                np.clip(np.inf if value is None else value, space[name].low, space[name].high)
-            )
-            for name, value in options.items()
-        },
-        distributions={n: FloatDistribution(s.low, s.high, log=True) for n, s in space.items()},
-        value=merit,
-    )
+    spans = distributions(fits[0][0].source.kind)
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_DRAWN)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for fit in fits:
+        best = max(fit, key=lambda trial: _merit(trial, objective))
+        merit = _merit(best, objective)
+        study.add_trial(create_trial(params=place(best.source), distributions=spans, value=merit))
+    return study.ask(spans).params
 
 
-def _suggested(source: AnySource, trial: "optuna.Trial") -> dict[str, float | int]:
-    options: dict[str, float | int] = {}
-    for name, span in SPACES[source.kind].items():
-        value = trial.suggest_float(name, span.low, span.high, log=True)
-        whole = isinstance(getattr(source, name), int)
-        options[name] = round(value) if whole else value
-    return options
-
-
-def _variants(
-    source: AnySource, split: Split, features: Features, seed: int
-) -> Iterator[tuple[Source, AnySource]]:
-    """A fit of the options, and what can be varied without another."""
+def _measure(
+    source: AnySource, split: Split, features: Features, tail: BoolArray, *, seed: int
+) -> Iterator[Trial]:
+    """A fit of the options, measured with all that can be varied without another."""
+    started = perf_counter()
     model = source.fit(split.train, features, rng=np.random.default_rng(seed))
-    if not isinstance(model, LinearModel) or not isinstance(source, Linear):
-        yield model, source
-        return
-    yield model, source
-    for factor, tilt in _SERVED:
-        varied = source.model_copy(update={"text": source.text * factor, "tilt": tilt})
-        yield model.served_as(varied), varied
+    for varied in served(source):
+        asked = _served_as(model, varied).candidates
+        figures = evaluate(split, asked, at=(AT,), masks={"tail": tail}).figures
+        now = perf_counter()
+        # No target in the tail: nothing of it was found.
+        found = figures.get(f"ndcg@{AT}/tail", 0.0)
+        yield Trial(varied, figures[f"ndcg@{AT}"], found, now - started)
+        started = now
 
 
-def _measured(source: AnySource, model: Source, split: Split, tail: BoolArray) -> Trial:
-    figures = evaluate(split, model.candidates, at=(AT,), masks={"tail": tail}).figures
-    return Trial(source, figures[f"ndcg@{AT}"], figures.get(f"ndcg@{AT}/tail", 0.0))
+def _served_as(model: Source, source: AnySource) -> Source:
+    """A fitted model that answers under other options that matter after the fit."""
+    if isinstance(model, LinearModel) and isinstance(source, Linear):
+        return model.served_as(source)
+    if isinstance(model, ItemToItem) and isinstance(source, Ease | ItemKnn | Content):
+        return replace(model, decay=source.decay)
+    return model

@@ -8,14 +8,10 @@ from math import comb
 
 import numpy as np
 import pytest
+from tests.evaluation.rows import ragged, slates
 
-from tailrec.evaluation.accuracy import accuracy, count_targets, find_hits
-from tailrec.items import PADDING, Int32Array, Int64Array
-
-
-def ragged(rows: list[list[int]]) -> tuple[Int64Array, Int32Array]:
-    ptr = np.cumsum([0, *(len(row) for row in rows)]).astype(np.int64)
-    return ptr, np.array([item for row in rows for item in row], np.int32)
+from tailrec.evaluation.accuracy import accuracy, count_targets, cut, find_hits
+from tailrec.items import PADDING
 
 
 def test_hits_are_found_in_their_own_row_alone() -> None:
@@ -99,6 +95,16 @@ def test_random_slates_find_what_chance_finds(rng: np.random.Generator) -> None:
         assert values.mean() == pytest.approx(value, abs=4 * values.std() / np.sqrt(users)), name
 
 
+def test_a_running_metric_is_cut_where_asked_and_at_its_end() -> None:
+    running = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    figures = cut("x", running, at=(1, 3, 10))
+    assert {name: own.tolist() for name, own in figures.items()} == {
+        "x@1": [1, 4],
+        "x@3": [3, 6],
+        "x@10": [3, 6],
+    }
+
+
 _RANX = """
 import json, sys
 from ranx import Qrels, Run, evaluate
@@ -111,14 +117,14 @@ print(json.dumps({name: list(values) for name, values in scores.items()}))
 @pytest.mark.slow
 def test_figures_agree_with_ranx(rng: np.random.Generator) -> None:
     users, items, k = 60, 40, 15
-    slates = [rng.permutation(items)[: rng.integers(1, k + 1)] for _ in range(users)]
+    shown = [rng.permutation(items)[: rng.integers(1, k + 1)] for _ in range(users)]
     wanted = [rng.permutation(items)[: rng.integers(1, 13)] for _ in range(users)]
     names = ["recall", "precision", "f1", "ndcg", "mrr", "hit_rate"]
     given = {
         "qrels": {f"u{u:02d}": {f"i{i}": 1 for i in row} for u, row in enumerate(wanted)},
         "run": {
             f"u{u:02d}": {f"i{i}": float(k - place) for place, i in enumerate(row)}
-            for u, row in enumerate(slates)
+            for u, row in enumerate(shown)
         },
         "metrics": [f"{name}@{at}" for name in names for at in (5, 10)],
     }
@@ -132,11 +138,10 @@ def test_figures_agree_with_ranx(rng: np.random.Generator) -> None:
         check=True,
     )
     theirs = json.loads(answer.stdout.splitlines()[-1])
-    ids = np.full((users, k), PADDING, np.int32)
-    for row, slate in enumerate(slates):
-        ids[row, : len(slate)] = slate
     ptr, target = ragged([row.tolist() for row in wanted])
-    ours = accuracy(find_hits(ids, ptr, target), count_targets(ptr, target), at=(5, 10))
+    ours = accuracy(
+        find_hits(slates(shown, k), ptr, target), count_targets(ptr, target), at=(5, 10)
+    )
     assert len(theirs) == len(ours) == 12
     for name, values in theirs.items():
         np.testing.assert_allclose(ours[name.replace("hit_rate", "hit")], values, err_msg=name)

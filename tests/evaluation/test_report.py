@@ -1,12 +1,14 @@
 """One evaluation: refuses worthless slates, knows no model, and matches known figures."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import polars as pl
 import pytest
+from tests.evaluation.rows import unit
 
 from tailrec.data.histories import Histories, build_dataset
 from tailrec.data.leaks import check_no_leak
@@ -14,8 +16,16 @@ from tailrec.data.split import Split, leave_one_out, time_windows, validation
 from tailrec.dataset import DAY_US, Catalog, Dataset
 from tailrec.errors import DataError
 from tailrec.evaluation.accuracy import count_targets, find_hits
+from tailrec.evaluation.calibration import miscalibration, popularity_deviation
+from tailrec.evaluation.diversity import distinct_categories, intra_list_distance
+from tailrec.evaluation.facets import Facets, facets_of
+from tailrec.evaluation.groups import history_groups, item_deciles
+from tailrec.evaluation.novelty import novelty, serendipity
 from tailrec.evaluation.report import Recommend, evaluate
+from tailrec.evaluation.tail import tail_accuracy
+from tailrec.evaluation.unbiased import recall_ips
 from tailrec.items import PADDING, BoolArray, Int32Array, Int64Array, ItemsBatch, QueryBatch
+from tailrec.tail.segments import tiers
 
 
 def shop(rng: np.random.Generator, users: int, items: int, each: int) -> Dataset:
@@ -212,14 +222,125 @@ def test_a_mask_of_another_catalogue_is_refused(split: Split) -> None:
         evaluate(split, popular(split.train.item_counts), masks={"rare": np.zeros(39, bool)})
 
 
+def facets(n_items: int, n_words: int = 30, category: Int32Array | None = None) -> Facets:
+    """Words at random, and three categories unless others are given."""
+    rng = np.random.default_rng(1)
+    words = unit((rng.random((n_items, n_words)) < 0.1) * rng.random((n_items, n_words)))
+    three = (np.arange(n_items) % 3).astype(np.int32)
+    return Facets(words, three if category is None else category)
+
+
+BEYOND = {
+    "ild",
+    "categories",
+    "novelty",
+    "serendipity",
+    "miscalibration",
+    "popularity_deviation",
+    "recall_ips",
+}
+
+
+def test_facets_bring_all_metrics_and_groups_and_change_no_other(split: Split) -> None:
+    slates, masks = popular(split.train.item_counts), {"p": pareto(split.train.item_counts)}
+    plain = evaluate(split, slates, masks=masks)
+    full = evaluate(split, slates, masks=masks, facets=facets(40))
+    assert plain.figures.items() <= full.figures.items()
+    new = full.figures.keys() - plain.figures.keys()
+    assert {f"{name}@{k}" for name in BEYOND for k in (10, 20)} <= new
+    # Everybody has four events in train, so there is one group of histories, and tail users.
+    groups = {f"decile_{number}" for number in range(1, 11)} | {"history_3_5", "tail_users"}
+    named = {name.partition("/")[2] for name in new} - {""}
+    assert named == groups
+    for metric in ("recall", "ndcg", "share"):
+        assert f"{metric}@10/decile_10" in new
+    for name in new - {name for name in new if name.startswith("share")}:
+        assert full.figures[name] == pytest.approx(np.nanmean(full.per_user[name])), name
+    np.testing.assert_array_equal(full.users, split.users)
+    assert full.tiers.keys() == {"p", "cold"} | {f"decile_{number}" for number in range(1, 11)}
+    np.testing.assert_array_equal(full.tiers["p"], masks["p"])
+
+
+def test_figures_with_facets_are_those_of_their_functions(rng: np.random.Generator) -> None:
+    data = shop(rng, users=60, items=30, each=6)
+    (split,) = time_windows(data.keep((data.user >= 20) | (data.time >= 4 * DAY_US)), n=1, days=2)
+    counts, known = split.train.item_counts, facets(30)
+    full = evaluate(split, popular(counts), at=(5,), masks={}, facets=known)
+    past, targets = (split.queries.ptr, split.queries.item), (split.target_ptr, split.target)
+    hits, n_targets = find_hits(full.ids, *targets), count_targets(*targets)
+    for own in (
+        intra_list_distance(full.ids, known.words, (5,)),
+        distinct_categories(full.ids, known.category, (5,)),
+        # Each item of a user stands once in train; twenty of sixty users have nothing there.
+        novelty(full.ids, counts, 40, (5,)),
+        serendipity(full.ids, hits, n_targets, counts, (5,)),
+        miscalibration(*past, full.ids, known.category, (5,)),
+        popularity_deviation(*past, full.ids, tiers(counts, "mass"), (5,)),
+        recall_ips(hits, full.ids, targets, counts, at=(5,), gamma=2),
+    ):
+        for name, values in own.items():
+            np.testing.assert_array_equal(full.per_user[name], values, err_msg=name)
+    groups = history_groups(np.diff(split.queries.ptr))
+    assert groups["tail_users"].all()
+    assert groups["history_0"].sum() == 20
+    for name, mask in {k: m for k, m in groups.items() if m.any()}.items():
+        for metric in ("recall@5", "ndcg@5"):
+            own = np.where(mask, full.per_user[metric], np.nan)
+            np.testing.assert_array_equal(full.per_user[f"{metric}/{name}"], own)
+    for name, mask in item_deciles(counts).items():
+        wanted = count_targets(*targets, mask)
+        if wanted.any():
+            own = tail_accuracy(hits, full.ids, wanted, mask, (5,))["recall@5"]
+            np.testing.assert_array_equal(full.per_user[f"recall@5/{name}"], own)
+
+
+def test_novelty_counts_a_person_once(rng: np.random.Generator) -> None:
+    data = shop(rng, users=50, items=20, each=4)
+    twice = np.repeat(np.arange(data.n_events), 2)
+    columns = ("item", "time", "step", "weight", "type", "value")
+    doubled = replace(
+        data, ptr=data.ptr * 2, **{name: getattr(data, name)[twice] for name in columns}
+    )
+    once, again = (leave_one_out(own, repeats="all") for own in (data, doubled))
+    slates = popular(once.train.item_counts)
+    results = [evaluate(own, slates, masks={}, facets=facets(20)) for own in (once, again)]
+    assert again.train.n_events > once.train.n_events
+    assert results[0].figures["novelty@10"] == pytest.approx(results[1].figures["novelty@10"])
+
+
+def test_metrics_that_are_nowhere_defined_are_left_out(split: Split) -> None:
+    nothing = Facets(unit(np.zeros((40, 3))), np.full(40, -1, np.int32))
+    result = evaluate(split, popular(split.train.item_counts), masks={}, facets=nothing)
+    left = {name.split("@")[0] for name in result.figures}
+    assert left >= {"novelty", "serendipity", "popularity_deviation", "recall_ips"}
+    assert not left & {"ild", "categories", "miscalibration"}
+
+
+def test_a_shop_of_few_items_has_few_deciles(rng: np.random.Generator) -> None:
+    few = leave_one_out(shop(rng, users=30, items=6, each=4))
+    result = evaluate(few, popular(few.train.item_counts), at=(2,), masks={}, facets=facets(6))
+    filled = {name for name, mask in item_deciles(few.train.item_counts).items() if mask.any()}
+    told = {name.partition("/")[2] for name in result.per_user if "/decile" in name}
+    assert 0 < len(told) <= len(filled) == 6
+    assert told <= filled
+
+
+def test_facets_of_another_catalogue_are_refused(split: Split) -> None:
+    with pytest.raises(DataError, match="facets of 39 items; the catalogue has 40"):
+        evaluate(split, popular(split.train.item_counts), masks={}, facets=facets(39))
+
+
 @pytest.mark.slow
 def test_all_figures_of_20000_users_take_two_seconds(rng: np.random.Generator) -> None:
     split = leave_one_out(shop(rng, users=20_000, items=300, each=6))
-    slates = popular(split.train.item_counts)
+    slates, masks = popular(split.train.item_counts), {"pareto": pareto(split.train.item_counts)}
+    paths = [f"shelf {n % 40}" for n in range(300)]
+    catalog = Catalog(split.train.catalog.table.with_columns(category=pl.Series(paths)))
+    known = facets_of(catalog, facets(300, n_words=1000).words)
     seconds = []
     for _ in range(3):
         started = perf_counter()
-        result = evaluate(split, slates, masks={"pareto": pareto(split.train.item_counts)})
+        result = evaluate(split, slates, masks=masks, facets=known)
         model = result.seconds_per_slate * len(split)
         seconds.append(perf_counter() - started - model)
     assert len(split) == 20_000

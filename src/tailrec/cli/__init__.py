@@ -4,8 +4,10 @@ from tailrec.cli.app import app
 from tailrec.cli.ask import explain, recommend, search
 from tailrec.cli.care import demo, doctor
 from tailrec.cli.fill import erase, export, ingest, init
-from tailrec.cli.learn import evaluate, fit, tail
+from tailrec.cli.learn import fit, tail
+from tailrec.cli.measure import compare, evaluate
 from tailrec.cli.output import guarded
+from tailrec.cli.tune import tune
 
 for command in (
     init,
@@ -13,7 +15,9 @@ for command in (
     ingest,
     tail,
     fit,
+    tune,
     evaluate,
+    compare,
     recommend,
     search,
     explain,

@@ -21,6 +21,10 @@ ShopOption = Annotated[
     Path, typer.Option("--shop", help="Folder of the shop.", show_default="here")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+BudgetOption = Annotated[
+    str,
+    typer.Option(help="Time to choose options on validation, as 60s or 10m; 0: as in the recipe."),
+]
 HERE = Path()
 
 

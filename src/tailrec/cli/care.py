@@ -8,7 +8,7 @@ import typer
 from tailrec import columns as c
 from tailrec.cli.app import HERE, JsonOption, ShopOption
 from tailrec.cli.fill import print_report
-from tailrec.cli.learn import print_contenders
+from tailrec.cli.measure import print_comparison
 from tailrec.cli.output import FAILURE, print_json, print_table, progress_bar
 from tailrec.demo import run_demo
 from tailrec.doctor import examine
@@ -50,7 +50,7 @@ def demo(
     for report in shown.ingested:
         print_report(report)
     print_table("the tail, by four definitions", shown.tiers.columns, shown.tiers.rows())
-    print_contenders(shown.contenders, [10, 20])
+    print_comparison(shown.comparison)
     print_table(f"a slate for {shown.user_id}", shown.slate.columns, shown.slate.rows())
     title = f"why {shown.slate[c.TITLE][0]!r} stands first"
     print_table(title, shown.parts.columns, shown.parts.rows(), note=shown.verdict["why"])

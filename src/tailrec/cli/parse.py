@@ -1,6 +1,7 @@
 """Words of the command line, as values."""
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from tailrec.errors import DataError
@@ -45,3 +46,23 @@ def numbers(text: str) -> list[int]:
     if not all(re.fullmatch(r"0*[1-9][0-9]*", part) for part in parts):
         raise DataError(f"{text!r} are no slate lengths; write 10,20")
     return sorted({int(part) for part in parts})
+
+
+def names(text: str) -> list[str]:
+    """`ease,als` as names; nothing where the text is empty."""
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
+def pairs(words: Iterable[str]) -> dict[str, str]:
+    """`name=value` words as a mapping.
+
+    Raises:
+        DataError: a word has no name or no value, or a name stands twice.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if not name.strip() or not value.strip() or name.strip() in found:
+            raise DataError(f"{word!r} is no name=FILE, or names a second file for one name")
+        found[name.strip()] = value.strip()
+    return found

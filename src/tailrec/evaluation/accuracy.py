@@ -96,6 +96,21 @@ def ndcg(hits: BoolArray, n_targets: Int64Array, k: int) -> Float64Array:
     return per_target(top @ gains[: top.shape[1]], ideal)
 
 
+def cut(name: str, running: Float64Array, at: Sequence[int]) -> PerUser:
+    """A metric known for every length of a slate, at the lengths asked for.
+
+    Args:
+        name: of the metric.
+        running: float64 [B, K]; column k - 1 is the metric of the first k places.
+        at: slate lengths k; where one is beyond K, the whole slate counts.
+
+    Returns:
+        ``"<name>@<k>"`` to float64 [B].
+    """
+    # Copies, so that the columns not asked for are not kept.
+    return {f"{name}@{k}": running[:, min(k, running.shape[1]) - 1].copy() for k in at}
+
+
 def per_target(found: Float64Array | Int64Array, wanted: Float64Array | Int64Array) -> Float64Array:
     """float64 [B], found / wanted; NaN where nothing is wanted."""
     share: Float64Array = np.full(len(wanted), np.nan)

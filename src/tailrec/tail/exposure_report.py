@@ -1,8 +1,5 @@
 """How unequally a shop's events fall on its items: table, curves, pictures and a page."""
 
-import html
-from base64 import b64encode
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,16 +8,27 @@ import polars as pl
 
 from tailrec import columns as c
 from tailrec.dataset import Dataset
-from tailrec.files import whole_file
 from tailrec.items import Float64Array, Int64Array
+from tailrec.pages import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    Cell,
+    canvas,
+    html_table,
+    number,
+    page,
+    png,
+    png_image,
+    write_bytes,
+)
 from tailrec.tail.segments import DEFINITIONS, TIERS, Definition, popularity_order, tiers
 
 if TYPE_CHECKING:  # a second to load, for those who draw
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's palette: told apart by colour-blind readers, and in print by their lightness.
-COLOURS: Final = {"head": "#0072B2", "middle": "#E69F00", "tail": "#009E73", "cold": "#999999"}
+COLOURS: Final = {"head": BLUE, "middle": ORANGE, "tail": GREEN, "cold": GREY}
 DRAWN: Final[Definition] = "pareto"
 PAGE_LINES: Final = 20
 
@@ -126,7 +134,7 @@ def draw_rank_frequency(counts: Int64Array) -> "Figure":
     order = popularity_order(counts)
     code = tiers(counts, DRAWN)[order]
     top = counts[order[: len(order) - len(order) * 4 // 5]].sum() / counts.sum()
-    figure, axes = _canvas(
+    figure, axes = canvas(
         f"The most popular 20% of the items take {top:.0%} of the events",
         "rank of the item",
         "events of the item",
@@ -155,7 +163,7 @@ def draw_lorenz(counts: Int64Array) -> "Figure":
         counts: int64 [I], events of each item, at least one of them above 0.
     """
     across, up = lorenz(counts)
-    figure, axes = _canvas(
+    figure, axes = canvas(
         f"Share of events by share of items (Gini {gini(counts):.2f})",
         "share of items, least popular first",
         "share of events",
@@ -180,22 +188,6 @@ def draw_lorenz(counts: Int64Array) -> "Figure":
     return figure
 
 
-def _canvas(title: str, across: str, up: str) -> "tuple[Figure, Axes]":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 5), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontweight="bold")
-    axes.set_xlabel(across)
-    axes.set_ylabel(up)
-    axes.grid(visible=True, which="major", color="#dddddd", lw=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
 def write_report(data: Dataset, folder: Path) -> list[Path]:
     """Write table, curves, pictures and a page that needs no other file.
 
@@ -216,8 +208,8 @@ def write_report(data: Dataset, folder: Path) -> list[Path]:
     if not counts.sum():
         raise ValueError(f"{data.n_items} items without any events give no report; ingest events")
     pictures = {
-        "rank_frequency.png": _png(draw_rank_frequency(counts)),
-        "lorenz.png": _png(draw_lorenz(counts)),
+        "rank_frequency.png": png(draw_rank_frequency(counts)),
+        "lorenz.png": png(draw_lorenz(counts)),
     }
     table, curve = tail_table(data), curve_table(data)
     files = {
@@ -227,37 +219,24 @@ def write_report(data: Dataset, folder: Path) -> list[Path]:
         "index.html": _page(data, table, curve, pictures).encode(),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    return [_replace(folder / name, content) for name, content in files.items()]
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    with whole_file(path) as beside:
-        beside.write_bytes(content)
-    return path
-
-
-def _png(figure: "Figure") -> bytes:
-    buffer = BytesIO()
-    # Without the version in it, the same data give the same bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return [write_bytes(folder / name, content) for name, content in files.items()]
 
 
 def _page(
     data: Dataset, table: pl.DataFrame, curve: pl.DataFrame, pictures: dict[str, bytes]
 ) -> str:
-    images = "".join(
-        f'<img alt="{name}" src="data:image/png;base64,{b64encode(png).decode()}">'
-        for name, png in pictures.items()
+    images = "".join(png_image(content, name) for name, content in pictures.items())
+    summary = (
+        f"{data.n_items:,} items, {data.n_users:,} people, {data.n_events:,} events; "
+        f"Gini {gini(data.item_counts):.3f}."
     )
-    return _PAGE.format(
-        summary=(
-            f"{data.n_items:,} items, {data.n_users:,} people, {data.n_events:,} events; "
-            f"Gini {gini(data.item_counts):.3f}."
-        ),
-        tiers=_html_table(table),
-        images=images,
-        items=_html_table(_titled(data, curve.head(PAGE_LINES))),
+    items = _shown(_titled(data, curve.head(PAGE_LINES)))
+    return page(
+        _TITLE,
+        f"<h1>{_TITLE}</h1><p>{summary}</p>"
+        f"<section><h2>Tiers</h2>{_TIERS_SAID}{_shown(table)}</section>"
+        f"<section><h2>Curves</h2>{images}</section>"
+        f"<section><h2>The most popular items</h2>{items}</section>",
     )
 
 
@@ -267,43 +246,23 @@ def _titled(data: Dataset, curve: pl.DataFrame) -> pl.DataFrame:
     return curve.insert_column(2, pl.Series(c.TITLE, own, dtype=pl.String))
 
 
-def _html_table(table: pl.DataFrame) -> str:
-    head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in table.columns)
-    body = "".join(
-        "<tr>" + "".join(_cell(name, value) for name, value in row.items()) + "</tr>"
-        for row in table.iter_rows(named=True)
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+def _shown(table: pl.DataFrame) -> str:
+    """A table as HTML."""
+    head = [name.replace("_", " ") for name in table.columns]
+    rows = [[_cell(*pair) for pair in row.items()] for row in table.iter_rows(named=True)]
+    return html_table(head, rows)
 
 
-def _cell(name: str, value: object) -> str:
+def _cell(name: str, value: object) -> Cell:
     if isinstance(value, float):
-        text = f"{value:.1%}" if name.endswith("_share") else f"{value:,.1f}"
-    elif isinstance(value, int):
-        text = f"{value:,}"
-    else:
-        return f"<td>{html.escape('' if value is None else str(value))}</td>"
-    return f'<td class="number">{text}</td>'
+        return number(f"{value:.1%}" if name.endswith("_share") else f"{value:,.1f}")
+    if isinstance(value, int):
+        return number(f"{value:,}")
+    return Cell("" if value is None else str(value))
 
 
-_PAGE: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>The long tail of this shop</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
-  color: #222 }}
-img {{ width: 100%; max-width: 48rem; display: block; margin: 1rem 0 }}
-table {{ border-collapse: collapse; display: block; overflow-x: auto }}
-th, td {{ padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: left }}
-.number {{ text-align: right; font-variant-numeric: tabular-nums }}
-</style></head><body>
-<h1>The long tail of this shop</h1><p>{summary}</p>
-<h2>Tiers</h2>
-<p><b>pareto</b>: the least popular 80 % of the items are the tail. <b>mass</b>: the head takes 80 %
-of the events, the rest is the tail. <b>rare</b>: 1 to 5 events. <b>knee</b>: beyond the knee of the
-popularity curve. Cold items have no events. Pictures show <b>pareto</b>.</p>
-{tiers}
-<h2>Curves</h2>{images}
-<h2>The most popular items</h2>{items}
-</body></html>
-"""
+_TITLE: Final = "The long tail of this shop"
+_TIERS_SAID: Final = """<p><b>pareto</b>: the least popular 80 % of the items are the tail.
+<b>mass</b>: the head takes 80 % of the events, the rest is the tail. <b>rare</b>: 1 to 5 events.
+<b>knee</b>: beyond the knee of the popularity curve. Cold items have no events. Pictures show
+<b>pareto</b>.</p>"""

@@ -1,0 +1,98 @@
+"""The figures: real data, through the command line, tailrec beside its peers in one run.
+
+``python benchmarks/compare.py [--only beauty,retail] [--budget 90s] [--peers] [--work DIR]`` makes
+a shop of each data set, puts `linear` beside the built-in peers and beside slates of other
+libraries, all on the same split with the same budget, and writes ``benchmarks/results/<set>.json``
+and the page ``WORK/<set>/report``. With ``--peers`` the other libraries are run, each in its own
+locked environment (SASRec takes half an hour and more on two cores); without, the kept slates of
+``benchmarks/peers/slates`` are taken. The data are found by TAILREC_DATA.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+from peers.kept import keep_slates, restore_slates
+from sets import DATA, DEFAULT, SETS, located, prepare
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+TAILREC = Path(sys.executable).with_name("tailrec")
+PEERS = "popular,recent,itemknn,ease,als,content"
+
+
+def run(*words: str) -> str:
+    """One command of tailrec; its output."""
+    print("tailrec", *words, file=sys.stderr, flush=True)
+    return subprocess.run(
+        [TAILREC, *words], check=True, stdout=subprocess.PIPE, encoding="utf-8"
+    ).stdout
+
+
+def make_shop(name: str, folder: Path) -> None:
+    """A shop of a data set, if it is not there yet."""
+    if (folder / "tailrec.toml").exists():
+        return
+    run("init", str(folder))
+    if SETS[name].recipe:
+        (folder / "tailrec.toml").write_text(SETS[name].recipe, "utf-8")
+    prepare(name, folder)
+    for table, file, *options in SETS[name].ingest:
+        run("ingest", table, located(file, folder), *options, "--shop", str(folder))
+
+
+def run_peers(name: str, splits: Path, slates: Path) -> None:
+    """The other libraries on the exported splits."""
+    words = ["--splits", str(splits), "--out", str(slates)]
+    if SETS[name].split[1] == "leave-one-out":
+        words.append("--leave-one-out")
+    subprocess.run([sys.executable, HERE / "peers" / "run_all.py", *words], check=True)
+    keep_slates(name, slates, splits)
+
+
+def measure(name: str, work: Path, budget: str, *, peers: bool) -> None:
+    """All figures of one data set."""
+    shop, splits, slates = work / name, work / f"{name}-splits", work / f"{name}-slates"
+    make_shop(name, shop)
+    options = (*SETS[name].split, "--shop", str(shop))
+    run("compare", *options, "--export", str(splits))
+    if peers:
+        run_peers(name, splits, slates)
+    else:
+        restore_slates(name, slates, splits)
+    given = [f"{path.stem}={path}" for path in sorted(slates.glob("*.parquet"))]
+    options = (*options, *(word for one in given for word in ("--slates", one)))
+    words = ("--with", PEERS, "--budget", budget, "--keep", str(SETS[name].keep), "--json")
+    started = perf_counter()
+    found = json.loads(
+        run("compare", *options, *words, "--report", str(work / name / "reports" / "comparison"))
+    )
+    found |= {"title": SETS[name].title, "seconds": round(perf_counter() - started, 1)}
+    del found["files"]
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    print(path, file=sys.stderr)
+
+
+def main() -> None:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default=",".join(DEFAULT), help="sets, comma between")
+    parser.add_argument("--budget", default="90s", help="of each peer and split")
+    parser.add_argument("--peers", action="store_true", help="run the other libraries anew")
+    parser.add_argument("--work", type=Path, help="folder of the shops, kept for another run")
+    given = parser.parse_args()
+    if not DATA.is_dir():
+        sys.exit(f"no real data at {DATA}; set TAILREC_DATA to its folder")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in given.only.split(","):
+            measure(name, given.work or Path(folder), given.budget, peers=given.peers)
+
+
+if __name__ == "__main__":
+    main()

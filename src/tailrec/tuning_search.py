@@ -1,0 +1,125 @@
+"""A shop's search for options: its split, its study on the disk, and the choice."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tailrec.data.histories import Repeats
+from tailrec.data.split import Split, has_real_times, leave_one_out, time_windows
+from tailrec.dataset import Dataset, Features
+from tailrec.engine import AnySource
+from tailrec.tail.segments import Definition, is_tail
+from tailrec.tuning import KEEP, Objective, OnTrial, choose, tune
+from tailrec.tuning_study import Trial, recorded, study_file
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What is looked for.
+
+    Attributes:
+        objective: which NDCG is raised.
+        keep: share of the best of the other NDCG that a choice keeps.
+        tail: the tail that is meant.
+    """
+
+    objective: Objective = "tail"
+    keep: float = KEEP
+    tail: Definition = "pareto"
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What a search for options gave.
+
+    Attributes:
+        given: the options it started from, measured.
+        chosen: the best by the goal.
+        trials: of the whole study, in the order they were done, earlier searches' included.
+        n_new: how many of them this search added.
+        goal: what was looked for.
+        stopped: whether it was interrupted (Ctrl-C) before its budget was spent.
+        study: the file that the next search continues.
+    """
+
+    given: Trial
+    chosen: Trial
+    trials: list[Trial]
+    n_new: int
+    goal: Goal
+    stopped: bool
+    study: Path
+
+    @property
+    def changed(self) -> dict[str, tuple[Any, Any]]:
+        """Options in which the choice differs from those given: name to given and chosen."""
+        before, after = self.given.source.model_dump(), self.chosen.source.model_dump()
+        return {n: (before[n], after[n]) for n in after if before[n] != after[n]}
+
+
+def search_options(
+    source: AnySource,
+    inner: Split,
+    features: Features,
+    goal: Goal,
+    *,
+    folder: Path,
+    budget_s: float,
+    seed: int,
+    progress: OnTrial | None = None,
+) -> Tuned:
+    """Continue the study of a source on an inner split, and choose.
+
+    Ctrl-C ends the search early: the fit it was at is lost, all before it are kept.
+
+    Args:
+        source: where the search starts.
+        inner: what options are chosen on.
+        features: of the catalogue.
+        goal: what is looked for.
+        folder: of the shop's studies.
+        budget_s: seconds; with 0 only the options given are measured, if they were not before.
+        seed: of the search and of the fits.
+        progress: called after each new trial with the seconds spent and the trial.
+
+    Raises:
+        KeyboardInterrupt: not even the options given were measured.
+        ArtifactError: the study's file is damaged.
+    """
+    tail = is_tail(inner.train.item_counts, goal.tail)
+    file = study_file(folder, source, inner, features, tail=tail, seed=seed)
+    n_before = len(recorded(file))
+    stopped = False
+    try:
+        trials = tune(
+            source,
+            inner,
+            features,
+            tail,
+            budget_s=budget_s,
+            seed=seed,
+            objective=goal.objective,
+            storage=file,
+            progress=progress,
+        )
+    except KeyboardInterrupt:
+        stopped, trials = True, recorded(file)
+        if source not in [trial.source for trial in trials]:
+            raise
+    given = next(trial for trial in trials if trial.source == source)
+    chosen = choose(trials, goal.keep, objective=goal.objective)
+    return Tuned(given, chosen, trials, len(trials) - n_before, goal, stopped, file)
+
+
+def inner_split(data: Dataset, repeats: Repeats) -> Split:
+    """The split that options are chosen on, from data that may all be learnt from later.
+
+    The last window in time; each user's last event where times are made up.
+
+    Args:
+        data: whole histories.
+        repeats: which event stands for several of one user and item.
+    """
+    if has_real_times(data):
+        return time_windows(data, n=1, repeats=repeats)[0]
+    return leave_one_out(data, repeats=repeats)
