@@ -4,8 +4,8 @@
 a shop of each data set, puts `linear` beside the built-in peers and beside slates of other
 libraries, all on the same split with the same budget, and writes ``benchmarks/results/<set>.json``
 and the page ``WORK/<set>/report``. With ``--peers`` the other libraries are run, each in its own
-locked environment (SASRec takes half an hour and more on two cores); without, the kept slates of
-``benchmarks/peers/slates`` are taken. The data are found by TAILREC_DATA.
+locked environment (SASRec takes half an hour on two cores); without, the kept slates of slow
+ones, in ``benchmarks/peers/slates``, are taken. The data are found by TAILREC_DATA.
 """
 
 import argparse
@@ -22,6 +22,12 @@ from sets import DATA, DEFAULT, SETS, located, prepare
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 TAILREC = Path(sys.executable).with_name("tailrec")
+OTHERS = ("implicit:bpr", "lenskit:itemknn", "rectools:sasrec")
+SASREC = {
+    "leave-one-out": "--minutes 28 --length 16 --every 4 --keep",
+    "time": "--minutes 6 --length 30 --every 5 --negatives 32",
+}
+"""Arguments of SASRec by kind of split: what two cores can train in half an hour."""
 PEERS = "popular,recent,itemknn,ease,als,content"
 
 
@@ -46,10 +52,10 @@ def make_shop(name: str, folder: Path) -> None:
 
 
 def run_peers(name: str, splits: Path, slates: Path) -> None:
-    """The other libraries on the exported splits."""
-    words = ["--splits", str(splits), "--out", str(slates)]
-    if SETS[name].split[1] == "leave-one-out":
-        words.append("--leave-one-out")
+    """The other libraries on the exported splits; the slates of slow ones are kept."""
+    settings = SASREC[SETS[name].split[1]]
+    words = ["--splits", splits, "--out", slates, "--only", ",".join(OTHERS), "--search-once"]
+    words += ["--extra", f"rectools:sasrec={settings}"]
     subprocess.run([sys.executable, HERE / "peers" / "run_all.py", *words], check=True)
     keep_slates(name, slates, splits)
 

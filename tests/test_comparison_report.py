@@ -59,13 +59,8 @@ def comparison(splits: list[Split], slates: Path) -> Comparison:
 
 
 @pytest.fixture(scope="module")
-def page(
-    comparison: Comparison, splits: list[Split], tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    train = [split.train.item_counts for split in splits]
-    paths = write_report(
-        comparison, tmp_path_factory.mktemp("report"), title="A <b>shop", train=train
-    )
+def page(comparison: Comparison, tmp_path_factory: pytest.TempPathFactory) -> str:
+    paths = write_report(comparison, tmp_path_factory.mktemp("report"), title="A <b>shop")
     return paths[-1].read_text("utf-8")
 
 
@@ -171,7 +166,7 @@ def test_how_it_was_made_is_told(page: str, comparison: Comparison) -> None:
 
 
 def test_costs_that_nobody_knows_are_not_made_up(comparison: Comparison) -> None:
-    search, fit, rate, memory = KINDS
+    search, fit, rate, memory, _ = KINDS
     linear, *_, outside = comparison.contenders
     assert written_cost(search, linear) == "no search"
     assert written_cost(fit, outside) == "1.5 min"

@@ -18,7 +18,7 @@ from tailrec.features.build import FeatureRecipe
 from tailrec.features.words import Words
 from tailrec.items import PADDING, ItemsBatch
 from tailrec.shop import Shop, source_named
-from tailrec.tuning import SPACES
+from tailrec.tuning_spaces import SPACES
 
 WORDS_ALONE = FeatureRecipe(encode=False, words=Words())
 

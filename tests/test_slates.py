@@ -170,6 +170,32 @@ def test_explained_adds_up_and_says_why_not(fitted: Shop) -> None:
     assert not seen["excluded"]
 
 
+def test_explained_counts_what_being_popular_gives(shop_folder: Path) -> None:
+    recipe = "[source]\nkind = 'linear'\nprior = 0.02\n[features]\nencode = false\n"
+    (shop_folder / "tailrec.toml").write_text(recipe, "utf-8")
+    told = set()
+    with Shop.open(shop_folder) as shop:
+        shop.fit()
+        user = busiest(shop)
+        slate = recommended(shop, user=user, ask=Ask(k=100, tail=0.1))
+        for item, score in slate.select(c.ITEM_ID, c.SCORE).rows()[::7]:
+            verdict, parts = explained(shop, user, item, ask=Ask(tail=0.1))
+            text, behaviour = parts["text"].sum(), parts["behaviour"].sum()
+            popularity = verdict["popularity"]
+            assert text + behaviour + popularity == pytest.approx(verdict["score"])
+            assert verdict["score"] == pytest.approx(score, rel=1e-4)
+            if min(text, behaviour) >= 0:
+                shares = [int(share) for share in re.findall(r"(\d+)%", verdict["why"])]
+                expected = [text, behaviour, *([popularity] if popularity else [])]
+                assert shares == pytest.approx([100 * part / score for part in expected], abs=0.51)
+            speaking, _, against = verdict["why"].partition(", though ")
+            for part, reason in ((behaviour, "people had"), (text, "words and meaning")):
+                assert (reason in against) == (part < 0)
+            assert ("being popular" in speaking) == (popularity > 0)
+            told.add((min(text, behaviour) < 0, popularity > 0))
+    assert told >= {(False, True), (True, True)}
+
+
 def test_later_events_are_unknown_as_of_an_instant(fitted: Shop) -> None:
     asof = datetime(2025, 2, 1, tzinfo=UTC)
     slates = recommended(fitted, users="all", ask=Ask(k=5, asof=asof))

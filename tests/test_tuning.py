@@ -94,6 +94,14 @@ def test_what_one_fit_is_measured_with_gives_what_a_fit_of_its_own_gives(
         assert trial.tail_ndcg == pytest.approx(figures["ndcg@10/tail"])
 
 
+def test_a_fit_of_the_core_model_is_measured_with_and_without_a_prior() -> None:
+    priors = [source.prior for source in served(Linear(prior=0.2)) if isinstance(source, Linear)]
+    assert priors[0] == 0.2
+    assert 0.0 in priors
+    assert len({prior for prior in priors if prior > 0}) > 2
+    assert len(priors) <= 8
+
+
 def test_options_outside_their_range_and_none_are_tried_all_the_same(
     inner: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

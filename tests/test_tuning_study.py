@@ -206,4 +206,5 @@ def test_other_data_have_a_study_of_their_own(inner: Inner, tmp_path: Path) -> N
     ]
     assert len({same, *others}) == 1 + len(others)
     # Options that are searched do not make another study of it, wherever the search starts.
-    assert same == name(source_named("linear").model_copy(update={"ridge": 5.0, "tilt": 0.2}))
+    searched = {"ridge": 5.0, "tilt": 0.2, "prior": 0.1}
+    assert same == name(source_named("linear").model_copy(update=searched))

@@ -40,14 +40,14 @@ class Peer:
         fit: from events and options to a function from user_ids to slates (user_id, item_id,
             rank, score); whom it knows nothing of, it leaves out.
         first: the options tried first, good ones for most data.
-        space: a draw of each option, for the tries after that.
+        draw: the options of a further try.
         also: further packages whose versions the card names.
     """
 
     library: str
     fit: Callable[[pd.DataFrame, Options], Recommend]
     first: Options
-    space: Mapping[str, Draw]
+    draw: Callable[[np.random.Generator], Options]
     also: Sequence[str] = ()
 
 
@@ -62,6 +62,11 @@ class Validation:
     def judge(self, slates: pd.DataFrame) -> float:
         """NDCG@10 of slates, filled up as they would be for the test."""
         return ndcg_at_10(filled(slates, self.users, self.events), self.targets, len(self.users))
+
+
+def drawn(space: Mapping[str, Draw]) -> Callable[[np.random.Generator], Options]:
+    """A draw of options, each by its own."""
+    return lambda rng: {name: draw(rng) for name, draw in space.items()}
 
 
 def one_of(*values: Any) -> Draw:
@@ -178,12 +183,14 @@ def search(peer: Peer, given: argparse.Namespace) -> tuple[Options, list[Options
     options, course = peer.first, []
     started = perf_counter()
     while not course or perf_counter() - started < given.minutes * 60:
+        if options in [tried["options"] for tried in course]:
+            options = peer.draw(rng)
+            continue
         begun = perf_counter()
         figure = inner.judge(peer.fit(inner.events, options)(inner.users))
         seconds = round(perf_counter() - begun, 2)
         course.append({"options": options, "ndcg@10": round(figure, 5), "seconds": seconds})
         print(f"NDCG@10 {figure:.4f} in {seconds:.1f} s: {options}", flush=True)
-        options = {name: draw(rng) for name, draw in peer.space.items()}
     return max(course, key=lambda tried: tried["ndcg@10"])["options"], course
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 KEPT = Path(__file__).parent / "slates"
-SLOW = ("sasrec", "esasrec")
+SLOW = ("rectools-sasrec", "rectools-esasrec")
 K = 20
 
 

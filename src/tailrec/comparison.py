@@ -35,7 +35,7 @@ from tailrec.evaluation.report import Evaluation, Recommend, evaluate
 from tailrec.evaluation.significance import Interval
 from tailrec.features.build import FeatureModel
 from tailrec.features.text import Progress
-from tailrec.items import BoolArray
+from tailrec.items import BoolArray, Int64Array
 from tailrec.tail.segments import DEFINITIONS, is_tail
 from tailrec.tuning import choose, tune
 from tailrec.tuning_search import Goal
@@ -94,6 +94,7 @@ class Comparison:
 
     Attributes:
         splits: name, sizes and fingerprint of each.
+        item_counts: int64 [I] of each split, events of each item in its train part.
         contenders: in the order given, the first is the one judged.
         verdicts: the first against each other one, for each figure of `verdicts.judged`.
         intervals: those figures with 95 % bounds over users, by contender and figure.
@@ -102,6 +103,7 @@ class Comparison:
     """
 
     splits: list[dict[str, Any]]
+    item_counts: list[Int64Array]
     contenders: list[Contender]
     verdicts: list[Verdict]
     intervals: dict[str, dict[str, Interval]]
@@ -200,6 +202,7 @@ def compare(
         tell("intervals")
     return Comparison(
         [summary(split) for split in splits],
+        [split.train.item_counts for split in splits],
         contenders,
         judge(contenders, rules.at),
         mean_intervals(contenders, rules.at),
@@ -251,7 +254,7 @@ class _Bench:
             "slate_seconds": float(np.mean([run.seconds_per_slate for run in runs])),
         }
         if whole.peak_bytes is not None:
-            costs[MEMORY] = whole.peak_bytes
+            costs |= {MEMORY: whole.peak_bytes, "extra_bytes": whole.peak_bytes - whole.held_bytes}
         return Part(runs, source.model_dump(mode="json"), costs)
 
     def _chosen(self, entry: Entry) -> AnySource:

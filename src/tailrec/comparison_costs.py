@@ -44,6 +44,7 @@ KINDS: Final = (
     CostKind("seconds to fit", lambda one: one.costs.get("fit_seconds"), duration),
     CostKind("slates per second", _rate, "{:,.0f}".format),
     CostKind("peak memory", lambda one: one.costs.get(MEMORY), memory),
+    CostKind("memory on top", lambda one: one.costs.get("extra_bytes"), memory),
 )
 
 
@@ -73,7 +74,7 @@ def cost_table(comparison: Comparison) -> str:
 
 
 def draw_costs(comparison: Comparison) -> "Figure":
-    """Four rows of bars: search, fit, slates per second and memory."""
+    """Four pictures of bars: search, fit, slates per second and peak memory."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -82,7 +83,7 @@ def draw_costs(comparison: Comparison) -> "Figure":
     figure.set_layout_engine("constrained", hspace=0.08)
     FigureCanvasAgg(figure)
     drawn = looks(contenders)
-    for place, kind in enumerate(KINDS):
+    for place, kind in enumerate(KINDS[:4]):
         axes = figure.add_subplot(2, 2, place + 1)
         _bars(axes, kind, contenders, drawn)
         names = [literal(shortened(one.name)) if place % 2 == 0 else "" for one in contenders]

@@ -154,13 +154,10 @@ def draw_deciles(comparison: Comparison) -> "Figure":
     return figure
 
 
-def draw_lorenz(comparison: Comparison, train: Sequence[Int64Array] | None) -> "Figure":
+def draw_lorenz(comparison: Comparison) -> "Figure":
     """How the places of all slates are shared among the items, least shown items left.
 
-    Args:
-        comparison: its slates.
-        train: int64 [I], events of each item, in the train part of each split; None leaves
-            their curve out.
+    The events of the train parts are drawn beside them.
     """
     figure, axes = canvas(
         "How places are shared among the items",
@@ -176,13 +173,12 @@ def draw_lorenz(comparison: Comparison, train: Sequence[Int64Array] | None) -> "
         axes.plot(across, curve, color=look.colour, lw=look.line, ls=look.dash, zorder=look.layer)
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
     axes.annotate("all alike", (0.5, 0.5), (-4, 6), textcoords="offset points", ha="right")
-    if train is not None:
-        events = np.mean([_on_grid(counts) for counts in train], axis=0)
-        axes.plot(across, events, color=BLACK, lw=2, ls=":", zorder=4)
+    events = np.mean([_on_grid(counts) for counts in comparison.item_counts], axis=0)
+    axes.plot(across, events, color=BLACK, lw=2, ls=":", zorder=4)
     for axis, limit in ((axes.xaxis, axes.set_xlim), (axes.yaxis, axes.set_ylim)):
         axis.set_major_formatter("{x:.0%}")
         limit(0, 1.005)
-    legend(axes, drawn, lines=True, also={} if train is None else {"events learnt from": ":"})
+    legend(axes, drawn, lines=True, also={"events learnt from": ":"})
     return figure
 
 

@@ -47,7 +47,6 @@ from tailrec.comparison_words import (
     told,
 )
 from tailrec.evaluation.guards import CHECKS
-from tailrec.items import Int64Array
 from tailrec.pages import folded, page, picture, write_bytes
 from tailrec.tuning_search import Goal
 
@@ -59,7 +58,6 @@ def write_report(
     folder: Path,
     *,
     title: str = "Recommenders side by side",
-    train: Sequence[Int64Array] | None = None,
 ) -> list[Path]:
     """Write a page that needs no other file, and the figures as JSON and CSV.
 
@@ -70,8 +68,6 @@ def write_report(
         comparison: what came of it.
         folder: made where it is missing; files of the same names are replaced.
         title: of the page.
-        train: int64 [I], events of each item, in the train part of each split; draws beside
-            the slates how unequal the events themselves are. None leaves that out.
 
     Returns:
         Paths of comparison.json (what is not finite is null), figures.csv and index.html.
@@ -82,7 +78,7 @@ def write_report(
     files = {
         "comparison.json": values.encode(),
         "figures.csv": long_table(comparison).write_csv().encode(),
-        "index.html": page(title, _body(comparison, title, train)).encode(),
+        "index.html": page(title, _body(comparison, title)).encode(),
     }
     folder.mkdir(parents=True, exist_ok=True)
     return [write_bytes(folder / name, content) for name, content in files.items()]
@@ -99,13 +95,13 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _body(comparison: Comparison, title: str, train: Sequence[Int64Array] | None) -> str:
+def _body(comparison: Comparison, title: str) -> str:
     parts = [
         _top(comparison, title),
         _figures(comparison),
         _plane(comparison),
         _deciles(comparison),
-        _exposure(comparison, train),
+        _exposure(comparison),
         _histories(comparison),
         _costs(comparison),
         _making(comparison),
@@ -239,19 +235,16 @@ def _deciles(comparison: Comparison) -> str:
     )
 
 
-def _exposure(comparison: Comparison, train: Sequence[Int64Array] | None) -> str:
+def _exposure(comparison: Comparison) -> str:
     how = (
         "The nearer a curve is to the dashed line, the more equally the items are shown. A curve "
-        "that lies on the floor and leaps up at the right shows a few items to everybody."
+        "that lies on the floor and leaps up at the right shows a few items to everybody. The "
+        "dotted curve is that of the events the contenders learnt from."
     )
-    if train is not None:
-        how += " The dotted curve is that of the events the contenders learnt from."
     return _section(
         "How much of the catalogue is shown",
         how,
-        picture(
-            draw_lorenz(comparison, train), "lorenz", "Lorenz curves of the places given to items"
-        ),
+        picture(draw_lorenz(comparison), "lorenz", "Lorenz curves of the places given to items"),
         figures_table(comparison, exposure_columns(comparison.rules.at)),
     )
 

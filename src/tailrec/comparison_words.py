@@ -282,4 +282,6 @@ def glossary(at: Sequence[int]) -> dict[str, str]:
         "±": "Standard deviation between fits that differ in their random start alone.",
         "peak memory": "The most memory the process held while it fitted and answered, the data "
         "included.",
+        "memory on top": "The part of it that came on top of what the process held before; memory "
+        "that an earlier contender gave back but the system kept makes it too small.",
     }

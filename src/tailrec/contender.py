@@ -27,8 +27,9 @@ class Part:
         runs: an evaluation for each seed; one where nothing is drawn at random.
         options: of the source, chosen on validation where there was a budget; None for slates
             from elsewhere.
-        costs: seconds to choose options, to fit, and of one slate, and the peak of memory in
-            bytes, under the names `TIMES` and `MEMORY`; what is not known is left out.
+        costs: seconds to choose options, to fit, and of one slate, under the names `TIMES`; the
+            peak of memory in bytes (`MEMORY`), and how much of it came on top of what was held
+            before (`extra_bytes`). What is not known is left out.
     """
 
     runs: list[Evaluation]

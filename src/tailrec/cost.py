@@ -19,11 +19,13 @@ class Cost:
 
     Attributes:
         seconds: of wall clock.
+        held_bytes: memory the process held before; 0 where the system does not tell.
         peak_bytes: most memory the process held meanwhile, what it held before included; None
             where the system does not tell (only Linux does).
     """
 
     seconds: float = 0.0
+    held_bytes: int = 0
     peak_bytes: int | None = None
 
 
@@ -33,6 +35,8 @@ def measured() -> Iterator[Cost]:
     gc.collect()
     cost = Cost()
     told = _forget_peak()
+    if told:
+        cost.held_bytes = _peak()
     started = perf_counter()
     try:
         yield cost

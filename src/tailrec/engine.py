@@ -93,7 +93,7 @@ class Explanation:
         rank: its place among all items the person may be shown, from 1; None where nothing
             speaks for it, or it is excluded.
         excluded: the person has it already, or it is not for sale.
-        parts: what each past item gives, by behaviour and by text.
+        parts: what each past item gives, by behaviour and by text, and what being popular does.
     """
 
     item_id: str

@@ -132,8 +132,9 @@ def explained(
         version: of the model; the served one where None.
 
     Returns:
-        the verdict (rank, score, excluded, why in words), and one row a past item: item_id, what
-        it gives by behaviour and by text, and its title.
+        the verdict (rank, score, popularity: what of the score being popular gives, excluded, why
+        in words), and one row a past item: item_id, what it gives by behaviour and by text, and
+        its title. The rows and the popularity add up to the score.
 
     Raises:
         UnknownUser: the person has no history to explain with.
@@ -166,6 +167,7 @@ def explained(
         c.USER_ID: user,
         "rank": why.rank,
         "score": why.parts.score,
+        "popularity": why.parts.popularity,
         "excluded": why.excluded,
         "why": _in_words(why, len(engine.ids)),
     }
@@ -177,16 +179,26 @@ def _in_words(why: Explanation, n_items: int) -> str:
         return "not shown: the person has it already, or it is not for sale"
     if why.rank is None:
         return "not shown: nothing in the history speaks for it"
-    text = float(why.parts.text.sum() / why.parts.score)
     place = f"place {why.rank:,} of {n_items:,}"
-    if text > 1:
-        return f"{place}; for its words and meaning, though people had other things together"
-    if text < 0:
-        return f"{place}; for what people had together, though not for its words and meaning"
-    return (
-        f"{place}; {text:.0%} of the score from likeness of words and meaning, "
-        f"{1 - text:.0%} from what people had together"
+    parts = why.parts
+    text, behaviour = float(parts.text.sum()), float(parts.behaviour.sum())
+    if min(text, behaviour) >= 0:
+        told = (
+            f"{text / parts.score:.0%} of the score from likeness of words and meaning, "
+            f"{behaviour / parts.score:.0%} from what people had together"
+        )
+        if parts.popularity:
+            told += f", {parts.popularity / parts.score:.0%} from being popular"
+        return f"{place}; {told}"
+    # What is not above 0 is either against the item, or nothing.
+    reasons = (
+        (text, "its words and meaning", "not for its words and meaning"),
+        (behaviour, "what people had together", "people had other things together"),
+        (parts.popularity, "being popular", ""),
     )
+    speaking = " and ".join(said for part, said, _ in reasons if part > 0)
+    against = " and ".join(said for part, _, said in reasons if part < 0)
+    return f"{place}; for {speaking}, though {against}"
 
 
 def _check_dials(engine: Engine, ask: Ask) -> None:

@@ -74,8 +74,18 @@ STARTS: Final[Mapping[str, tuple[Mapping[str, float], ...]]] = MappingProxyType(
     }
 )
 """Options tried right after those given: good on sparse, on dense and on quick data."""
-_SERVED: Final = ((0.7, -0.05), (1.4, 0.0), (3.0, 0.1), (8.0, 0.1))
-"""Factors of `text`, and tilts, that each fit of `linear` is also measured with."""
+_SERVED: Final = (
+    (0.7, -0.05, 0.0),
+    (1.4, 0.0, 0.0),
+    (3.0, 0.1, 0.0),
+    (8.0, 0.1, 0.0),
+    (0.7, -0.05, 0.01),
+    (0.7, -0.05, 0.05),
+    (0.35, -0.05, 0.3),
+)
+"""Factors of `text`, tilts and priors that each fit of `linear` is also measured with."""
+_SET_BY_SERVING: Final = {"tilt", "prior"}
+"""Options of `linear` that are searched that way alone."""
 _DECAYS: Final = (1.0, 0.85, 0.7, 0.55)
 """What each fit of a source between items is also measured with: there, slates are cheap."""
 
@@ -83,7 +93,10 @@ _DECAYS: Final = (1.0, 0.85, 0.7, 0.55)
 def served(source: AnySource) -> list[AnySource]:
     """The options given, then others that the same fit can be measured with."""
     if isinstance(source, Linear):
-        others = [{"text": rounded(source.text * factor), "tilt": tilt} for factor, tilt in _SERVED]
+        others = [
+            {"text": rounded(source.text * factor), "tilt": tilt, "prior": prior}
+            for factor, tilt, prior in _SERVED
+        ]
     elif isinstance(source, Ease | ItemKnn | Content):
         others = [{"decay": decay} for decay in _DECAYS if decay != source.decay]
     else:  # `als` solves for each person anew, which takes as long as a fit
@@ -110,7 +123,7 @@ def place(source: AnySource) -> dict[str, float]:
 
 def fixed(source: AnySource) -> dict[str, Any]:
     """The options that no search changes, as plain values."""
-    searched = {*SPACES[source.kind], *({"tilt"} if isinstance(source, Linear) else ())}
+    searched = {*SPACES[source.kind], *(_SET_BY_SERVING if isinstance(source, Linear) else ())}
     return {n: value for n, value in source.model_dump(mode="json").items() if n not in searched}
 
 

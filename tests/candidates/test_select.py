@@ -1,6 +1,7 @@
 """Selection against the same thing written plainly, in NumPy."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,25 +62,48 @@ def test_top_k_is_a_full_sort_cut_short(seed: int, n_items: int, k: int) -> None
 
 
 @settings(deadline=None, max_examples=60)
-@given(seed=seeds, n_items=st.integers(1, 40), k=st.integers(1, 50), dial=st.booleans())
+@given(
+    seed=seeds,
+    n_items=st.integers(1, 40),
+    k=st.integers(1, 50),
+    dial=st.booleans(),
+    given=st.booleans(),
+)
 def test_sparse_candidates_are_those_of_the_product(
-    seed: int, n_items: int, k: int, dial: bool
+    seed: int, n_items: int, k: int, dial: bool, given: bool
 ) -> None:
     rng = np.random.default_rng(seed)
     # Small whole numbers and scales of 2: sums are exact, so ties are ties on both sides.
     weights = rng.integers(0, 3, (9, n_items)) * (rng.random((9, n_items)) < 0.3)
     matrix = rng.integers(-2, 4, (n_items, n_items)) * (rng.random((n_items, n_items)) < 0.4)
     row, column = 2.0 ** rng.integers(-2, 3, (2, n_items))
-    scales = {"row_scale": row, "column_scale": column} if dial else {}
+    liked = rng.permutation(n_items)[: rng.integers(0, n_items + 1)].astype(np.int32)
+    prior = np.zeros(n_items)
+    prior[liked] = rng.integers(1, 4, len(liked))
+    options: dict[str, Any] = {"row_scale": row, "column_scale": column} if dial else {}
+    options |= {"prior": (liked, prior[liked].astype(np.float32))} if given else {}
     queries = requests(rng, 9, n_items)
     batch = sparse_candidates(
-        sparse.csr_array(weights), sparse.csr_array(matrix), queries, k, **scales
+        sparse.csr_array(weights), sparse.csr_array(matrix), queries, k, **options
     )
-    scores = (weights * row) @ matrix * column if dial else weights @ matrix
+    scores = (weights * row) @ matrix if dial else weights @ matrix
+    if given:
+        scores = scores + prior * weights.any(axis=1, keepdims=True)
+    scores = scores * column if dial else scores
     for query in range(len(queries)):
         expected = best_plainly(scores[query], queries[query].exclude, k)
         assert batch[query].ids.tolist() == expected
         np.testing.assert_array_equal(batch[query].scores, scores[query][expected])
+
+
+def test_the_prior_counts_after_scaling() -> None:
+    """Item 1 has the smaller prior, and a scale that makes it the better one."""
+    nothing, event = sparse.csr_array((3, 3)), sparse.csr_array(np.eye(1, 3))
+    prior = (np.array([0, 1], np.int32), np.array([2, 1], np.float32))
+    scale = np.array([1, 4, 1], np.float32)
+    query = requests(np.random.default_rng(0), 1, 1)  # excludes nothing
+    batch = sparse_candidates(event, nothing, query, 1, column_scale=scale, prior=prior)
+    assert (batch.ids.tolist(), batch.scores.tolist()) == ([[1]], [[4.0]])
 
 
 @settings(deadline=None, max_examples=60)

@@ -63,6 +63,7 @@ def test_search_and_explain(run: Run, ask: Asks, fitted_folder: Path) -> None:
     (first,) = ask("recommend", "--shop", fitted_folder, "--user", "U000005", "-k", 1)
     why = ask("explain", "U000005", first["item_id"], "--shop", fitted_folder)
     assert why["rank"] == 1
+    assert why["popularity"] == 0
     total = sum(part["behaviour"] + part["text"] for part in why["parts"])
     assert total == pytest.approx(why["score"], rel=1e-4)
     assert why["score"] == pytest.approx(first["score"], rel=1e-4)
@@ -72,6 +73,19 @@ def test_search_and_explain(run: Run, ask: Asks, fitted_folder: Path) -> None:
     table = run("explain", "U000005", had, "--shop", fitted_folder).stdout
     assert f"{had} for U000005: not shown" in table
     assert "has it already" in table
+
+
+def test_explain_tells_what_being_popular_gives(run: Run, ask: Asks, shop_folder: Path) -> None:
+    recipe = "[source]\nkind = 'linear'\nprior = 10.0\n[features]\nencode = false\n"
+    (shop_folder / "tailrec.toml").write_text(recipe, "utf-8")
+    assert run("fit", "--shop", shop_folder).exit_code == 0
+    (first,) = ask("recommend", "--shop", shop_folder, "--user", "U000005", "-k", 1)
+    why = ask("explain", "U000005", first["item_id"], "--shop", shop_folder)
+    total = sum(part["behaviour"] + part["text"] for part in why["parts"])
+    assert total + why["popularity"] == pytest.approx(first["score"], rel=1e-4)
+    assert why["popularity"] > abs(total)
+    table = run("explain", "U000005", first["item_id"], "--shop", shop_folder).stdout
+    assert f"score {why['score']:.4f}, of which {why['popularity']:.4f} for being popular" in table
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,3 @@
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,60 +52,9 @@ def test_fit_with_a_budget_serves_the_choice(ask: Asks, words_alone: Path) -> No
     assert "validation" not in again
 
 
-@pytest.mark.parametrize("split", ["time", "leave-one-out", "cold"])
-def test_evaluate_gives_figures_for_every_split(
-    run: Run, ask: Asks, words_alone: Path, split: str, tmp_path: Path
-) -> None:
-    words = ("evaluate", "--shop", words_alone, "--split", split, "--windows", 2, "--at", "5,10")
-    words += ("--with", "popular,ease", "--report", tmp_path / "report")
-    told = ask(*words)
-    assert told["split"] == split
-    assert [one["name"] for one in told["sources"]] == ["linear", "popular", "ease"]
-    for one in told["sources"]:
-        assert len(one["splits"]) == (2 if split == "time" else 1)
-        for name in ("recall@5", "ndcg@10", "coverage@10", "gini@10"):
-            assert 0 <= one["figures"][name] <= 1
-        if split != "cold":
-            assert 0 <= one["figures"]["recall@10/pareto"] <= 1
-    written = json.loads((tmp_path / "report" / "comparison.json").read_text("utf-8"))
-    assert [one["figures"] for one in written] == [one["figures"] for one in told["sources"]]
-    if split == "cold":
-        # Behaviour alone knows nothing of items that nobody had.
-        linear, popular, ease = (one["figures"]["recall@10/cold"] for one in told["sources"])
-        assert linear > popular == ease == 0
-    if split == "leave-one-out":
-        table = run(*words).stdout
-        for one in told["sources"]:
-            start = f"│ {one['name']} "
-            line = next(row for row in table.splitlines() if row.startswith(start))
-            assert f"{one['figures']['ndcg@5']:.4f}" in line
-        assert "linear / popular" in table
-
-
-def test_made_up_times_are_refused(run: Run, tmp_path: Path) -> None:
-    rows = [f"u{u},i{(u + s) % 6},play,2024-01-0{1 + s}" for u in range(30) for s in range(4)]
-    (tmp_path / "plays.csv").write_text("\n".join(["user_id,item_id,type,timestamp", *rows]))
-    folder = tmp_path / "shop"
-    assert run("init", folder).exit_code == 0
-    (folder / "tailrec.toml").write_text("[features]\nencode = false\n", "utf-8")
-    result = run("ingest", "events", tmp_path / "plays.csv", "--shop", folder)
-    assert result.exit_code == 0, result.stderr
-    result = run("evaluate", "--shop", folder, "--split", "time")
-    assert result.exit_code == 2
-    assert "use --split leave-one-out" in result.stderr
-    assert run("evaluate", "--shop", folder, "--split", "leave-one-out").exit_code == 0
-
-
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("evaluate", "--split", "random"), "must be time, leave-one-out or cold"),
-        (("evaluate", "--with", "magic"), "source 'magic' is not known"),
-        (("evaluate", "--at", "ten"), "'ten' are no slate lengths"),
-        (("evaluate", "--at", "0"), "'0' are no slate lengths"),
-        (("evaluate", "--days", "0"), "must be above 0"),
-        (("evaluate", "--days", "5000"), "more data, or fewer or shorter windows"),
-        (("evaluate", "--budget", "soon"), "'soon' is no time"),
         (("fit", "--budget", "-1"), "'-1' is no time"),
         (("fit", "--until", "yesterday"), "'yesterday' is no time"),
         (("fit", "--until", "1999-01-01"), "no events that count as history"),

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from tailrec.cli.parse import instant, numbers, seconds
+from tailrec.cli.parse import instant, names, numbers, pairs, seconds
 from tailrec.errors import DataError
 
 
@@ -35,3 +35,17 @@ def test_slate_lengths_rise_and_stand_once() -> None:
     for text in ("", "ten", "0", "10,", "-5", "1.5", "²"):
         with pytest.raises(DataError, match="no slate lengths"):
             numbers(text)
+
+
+def test_names_stand_between_commas() -> None:
+    assert names("ease,als") == ["ease", "als"]
+    assert names(" ease , , als,") == ["ease", "als"]
+    assert names("") == names(" , ") == []
+
+
+def test_pairs_have_a_name_and_a_value() -> None:
+    assert pairs([]) == {}
+    assert pairs(["a=x.parquet", " b = y=z "]) == {"a": "x.parquet", "b": "y=z"}
+    for words in (["a"], ["=x"], ["a="], [" =x"], ["a= "], ["a=x", "b=x", "a =y"]):
+        with pytest.raises(DataError, match=f"{words[-1]!r} is no name=FILE, or names a second"):
+            pairs(words)

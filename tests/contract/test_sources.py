@@ -30,6 +30,7 @@ PERSONAL = [
     Content(),
     Linear(ridge=5),
     Linear(ridge=5, tilt=0.1, half_life_days=9),
+    Linear(ridge=5, prior=0.2),
 ]
 every_source = pytest.mark.parametrize("recipe", FOR_EVERYBODY + PERSONAL, ids=repr)
 every_personal_source = pytest.mark.parametrize("recipe", PERSONAL, ids=repr)

@@ -9,7 +9,8 @@ BM25 weights.
 """
 
 import sys
-from collections.abc import Callable
+import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,13 @@ import numpy as np
 import pandas as pd
 from implicit.als import AlternatingLeastSquares
 from implicit.bpr import BayesianPersonalizedRanking
-from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
+from implicit.nearest_neighbours import (
+    BM25Recommender,
+    CosineRecommender,
+    ItemItemRecommender,
+    TFIDFRecommender,
+)
+from implicit.utils import ParameterWarning
 from scipy.sparse import csr_matrix
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -26,30 +33,35 @@ from common import Options, Peer, Recommend, between, one_of, within
 
 NEIGHBOURS = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
 FIRST = {
-    "bpr": {"factors": 128, "learning_rate": 0.05, "regularization": 0.01, "iterations": 100},
-    "als": {"factors": 128, "regularization": 1.0, "alpha": 10.0, "iterations": 15},
-    "itemknn": {"weights": "tfidf", "neighbours": 100, "k1": 1.2, "b": 0.75},
+    "bpr": {"factors": 128, "learning_rate": 0.1, "regularization": 0.01, "iterations": 100},
+    "als": {"factors": 128, "regularization": 10.0, "alpha": 10.0, "iterations": 15},
+    "itemknn": {"weights": "cosine", "neighbours": 20},
 }
 SPACE = {
     "bpr": {
         "factors": one_of(32, 64, 128, 256),
-        "learning_rate": between(0.01, 0.2),
-        "regularization": between(0.001, 0.1),
-        "iterations": one_of(25, 50, 100, 200),
+        "learning_rate": between(0.03, 0.3),
+        "regularization": between(0.003, 0.1),
+        "iterations": one_of(30, 60, 100, 200),
     },
     "als": {
         "factors": one_of(32, 64, 128, 256),
-        "regularization": between(0.01, 100),
-        "alpha": between(1, 100),
+        "regularization": between(0.1, 100),
+        "alpha": between(1, 50),
         "iterations": one_of(5, 10, 15, 30),
     },
     "itemknn": {
-        "weights": one_of(*NEIGHBOURS),
+        "weights": one_of("cosine", "tfidf", "bm25", "bm25"),
         "neighbours": one_of(10, 20, 50, 100, 200, 500),
-        "k1": between(0.1, 100),
-        "b": within(0, 1),
     },
 }
+BM25 = {"K1": between(0.1, 100), "B": within(0, 1)}
+
+
+def draw(kind: str, rng: np.random.Generator) -> Options:
+    """Options to try; those of BM25 only where it is used."""
+    options = common.drawn(SPACE[kind])(rng)
+    return options | (common.drawn(BM25)(rng) if options.get("weights") == "bm25" else {})
 
 
 def make_model(kind: str, options: Options, *, seed: int, threads: int) -> Any:
@@ -62,10 +74,9 @@ def make_model(kind: str, options: Options, *, seed: int, threads: int) -> Any:
         return AlternatingLeastSquares(
             **options, use_gpu=False, random_state=seed, num_threads=threads
         )
-    weights = options["weights"]
-    shape = {"K1": options["k1"], "B": options["b"]} if weights == "bm25" else {}
+    own = {name: options[name] for name in BM25 if name in options}
     # The nearest neighbour of an item is itself, and it is counted.
-    return NEIGHBOURS[weights](K=options["neighbours"] + 1, num_threads=threads, **shape)
+    return NEIGHBOURS[options["weights"]](K=options["neighbours"] + 1, num_threads=threads, **own)
 
 
 def fit(events: pd.DataFrame, model: Any) -> Recommend:
@@ -75,13 +86,15 @@ def fit(events: pd.DataFrame, model: Any) -> Recommend:
     known = pd.Index(user_ids)
     had = csr_matrix((events["weight"].to_numpy(np.float32), (user, item)))
     model.fit(had, show_progress=False)
+    # Neighbours may fill up with items that score 0, those of the history among them;
+    # factors pad with the lowest number there is.
+    least = 0.0 if isinstance(model, ItemItemRecommender) else np.finfo(np.float32).min
 
     def recommend(users: pd.Series) -> pd.DataFrame:
         rows = known.get_indexer(users)
         rows = rows[rows >= 0]
         ids, scores = model.recommend(rows, had[rows], N=common.K)
-        # Where there are too few items, implicit pads with -1, or with what was filtered out.
-        at, place = np.nonzero((ids >= 0) & (scores > np.finfo(np.float32).min))
+        at, place = np.nonzero((ids >= 0) & (scores > least))
         return pd.DataFrame(
             {
                 common.USER: np.asarray(user_ids)[rows[at]],
@@ -94,20 +107,19 @@ def fit(events: pd.DataFrame, model: Any) -> Recommend:
     return recommend
 
 
-def fit_of(kind: str, *, seed: int, threads: int) -> Callable[[pd.DataFrame, Options], Recommend]:
-    """`fit` as a function of events and options."""
-    return lambda events, options: fit(
-        events, make_model(kind, options, seed=seed, threads=threads)
-    )
-
-
 def main() -> None:
     """Read the command line, search, fit, write slates and card."""
     given = common.parser(__doc__, tuple(SPACE)).parse_args()
-    kind = given.model
-    own = fit_of(kind, seed=given.seed, threads=given.threads)
-    peer = Peer("implicit", own, FIRST[kind], SPACE[kind], also=("numpy", "scipy", "pandas"))
-    common.answer(peer, given)
+    # It converts its own matrices, and warns of that.
+    warnings.simplefilter("ignore", ParameterWarning)
+
+    def own_fit(events: pd.DataFrame, options: Options) -> Recommend:
+        model = make_model(given.model, options, seed=given.seed, threads=given.threads)
+        return fit(events, model)
+
+    also = ("numpy", "scipy", "pandas")
+    own_draw = partial(draw, given.model)
+    common.answer(Peer("implicit", own_fit, FIRST[given.model], own_draw, also), given)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,11 @@ def recommend(model: SASRecModel, data: Dataset, users: pd.Series) -> pd.DataFra
     """user_id, item_id, rank of the users that the model knows anything of."""
     known = users[users.isin(data.user_id_map.external_ids)]
     return model.recommend(
-        users=known.to_numpy(), dataset=data, k=K, filter_viewed=True, on_unsupported_targets="ignore"
+        users=known.to_numpy(),
+        dataset=data,
+        k=K,
+        filter_viewed=True,
+        on_unsupported_targets="ignore",
     )[[Columns.User, Columns.Item, Columns.Rank, Columns.Score]]
 
 

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from scipy import sparse
 
-from tailrec.items import Array, Float32Array, Int32Array
+from tailrec.items import Array, BoolArray, Float32Array, Int32Array
 
 _ROWS_PER_TASK = 256
 
@@ -149,20 +149,43 @@ def best_of_dense(
 
 
 @compiled
+def _first_listed(
+    final: tuple[Int32Array, Float32Array, Float32Array],
+    known: BoolArray,
+    scores: Float32Array,
+    ids: Int32Array,
+) -> int:
+    """Fill an empty heap with items that have a prior, less those known; returns its size."""
+    listed, given, scale = final
+    size = 0
+    for item in listed:
+        if size == len(ids):
+            break
+        if not known[item]:
+            size = _offer(scores, ids, size, given[item] * scale[item], item)
+    return size
+
+
+@compiled
 def best_of_product(
     history: tuple[Array, Array, Array],
     matrix: tuple[Array, Array, Array],
-    scale: Float32Array,
+    final: tuple[Int32Array, Float32Array, Float32Array],
     exclude: tuple[Array, Array],
     out: tuple[Int32Array, Float32Array],
 ) -> None:
-    """Fill ids and scores [B, k] from sparse [B, I] times sparse [I, I], column j by scale[j].
+    """Fill ids and scores [B, k] from sparse [B, I] times sparse [I, I].
 
     A user's products add up in one dense row; only the entries it touched are looked at and
     cleared again, so the cost goes with the entries and not with the catalogue.
+
+    What `final` does to each entry of a row with a history: its item's prior [I] is added, then
+    it is multiplied by its item's scale [I]. Before these stands the list of the items with a
+    prior, best final score first: of the items a row did not touch, its first k are enough.
     """
     bound, past, weight = history
     start, column, value = matrix
+    _, given, scale = final
     total = np.zeros(len(scale), np.float32)
     known = np.zeros(len(scale), np.bool_)
     touched = np.empty(len(scale), np.int32)
@@ -181,8 +204,10 @@ def best_of_product(
                     n_touched += 1
                 total[item] += weight[event] * value[entry]
         size, mine, scores = 0, out[0][row], out[1][row]
+        if bound[row] < bound[row + 1]:
+            size = _first_listed(final, known, scores, mine)
         for item in touched[:n_touched]:
-            score = total[item] * scale[item]
+            score = (total[item] + given[item]) * scale[item]
             if score > 0.0:
                 size = _offer(scores, mine, size, score, item)
             total[item] = 0.0

@@ -3,7 +3,8 @@
 A = PᵀP + K + λI, T = PᵀF + τ·offdiag(K), B = A⁻¹T, score(u) = w(u)·B (see `gram` for P and F,
 `kernel` for K, `local` for the solver). An item nobody touched has a column all the same:
 its words, smoothed by everybody's behaviour. A score is a sum over the history, and each term
-splits into what behaviour and what text gave, so explanations are exact.
+splits into what behaviour and what text gave, so explanations are exact. A prior π·p_j may come
+on top: being popular speaks for an item, and most with those who did little yet.
 """
 
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from tailrec.candidates.heap import csr_over
 from tailrec.candidates.kernel import Lessons, TextKernel
 from tailrec.candidates.local import solve_local
 from tailrec.candidates.nearest import nearest_to_each_other
+from tailrec.candidates.popular import Popular
+from tailrec.candidates.prior import Prior
 from tailrec.candidates.select import history_weights, sparse_candidates
 from tailrec.dataset import DAY_US, Dataset, Features
 from tailrec.items import Array, Float32Array, Int32Array, Int64Array, ItemsBatch, QueryBatch
@@ -52,6 +55,7 @@ class Linear(Recipe):
         recall: γ of serving, what a step back leaves of a past event.
         tilt: lean to the tail of every request, as (n_i / n_j)^tilt; below 0 to the head.
         half_life_days: days after which an event counts half, in training and serving; None: never.
+        prior: π, what being the most popular item counts in its score; others by their share.
         basket: what a pair within one basket counts; pairs a step apart count 1.
         window: pairs further apart than this many steps are left out.
         neighbours: m, items in the small system of each item.
@@ -73,6 +77,7 @@ class Linear(Recipe):
     recall: Decay = 0.7
     tilt: Annotated[float, Field(ge=-1, le=1)] = -0.04
     half_life_days: Positive | None = None
+    prior: NotNegative = 0.0
     basket: NotNegative = 0.3
     window: Annotated[int, Field(ge=1)] = 30
     neighbours: Annotated[int, Field(ge=1)] = 100
@@ -97,7 +102,6 @@ class Linear(Recipe):
         Raises:
             RecipeError: the dense solver is asked for more than `DENSE_LIMIT` items.
         """
-        del rng
         bonds = Bonds(self.decay, self.ahead, self.reverse, self.basket)
         behaviour = gram(data, self._weights(data), window=self.window, bonds=bonds)
         lessons = Lessons(
@@ -112,7 +116,9 @@ class Linear(Recipe):
         matrix, by_text = solve(basis, near, self.neighbours)
         by_text *= np.float32(self.text)
         matrix.data += by_text
-        return LinearModel(self, matrix, by_text, data.item_counts, kernel, basis)
+        popular = Popular(half_life_days=self.half_life_days).fit(data, features, rng=rng)
+        prior = Prior.of(popular)
+        return LinearModel(self, matrix, by_text, data.item_counts, prior, kernel, basis)
 
     def _weights(self, data: Dataset) -> Float32Array:
         if self.half_life_days is None:
@@ -123,22 +129,24 @@ class Linear(Recipe):
 
 @dataclass(frozen=True, slots=True)
 class Contributions:
-    """Why one item has its score for one person: a sum over the history, exact.
+    """Why one item has its score for one person: a sum over the history and a prior, exact.
 
     Attributes:
         ids: int32 [H], catalogue numbers of the past items, largest contribution first.
         behaviour: float32 [H], what co-behaviour with each past item gave.
         text: float32 [H], what likeness of words and meaning gave.
+        popularity: what being popular gave, whatever the history.
     """
 
     ids: Int32Array
     behaviour: Float32Array
     text: Float32Array
+    popularity: float
 
     @property
     def score(self) -> float:
         """The score these parts add up to."""
-        return float(self.behaviour.sum() + self.text.sum())
+        return float(self.behaviour.sum() + self.text.sum()) + self.popularity
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,7 @@ class LinearModel:
         matrix: float32 CSR [I, I], B: what past item i says for item j.
         by_text: float32 [nnz], the text part of each entry of `matrix`.
         counts: int64 [I], training events of each item.
+        popular: the prior, kept whether or not the recipe gives it a weight.
         kernel: makes kernel vectors of new items' features.
         basis: what the columns were solved from; new items are solved from it too.
     """
@@ -158,14 +167,16 @@ class LinearModel:
     matrix: sparse.csr_array
     by_text: Float32Array
     counts: Int64Array
+    popular: Prior
     kernel: TextKernel
     basis: Basis
 
     def candidates(self, queries: QueryBatch, k: int) -> ItemsBatch:
-        """The k best items a request; an empty history gives an empty row.
+        """The k best items a request; an empty history gives an empty row, prior or not.
 
         With `queries.tail` α > 0 an entry B_ij counts (n_i / n_j)^α as much, so that items with
-        few events come forward without a new fit.
+        few events come forward without a new fit. The prior of j counts (1 / n_j)^α as much, as
+        if everybody had had one more item, without events.
 
         Args:
             queries: B requests.
@@ -175,8 +186,15 @@ class LinearModel:
             [B, k], best first, scores above 0.
         """
         row, column = self._scales(queries.tail) or (None, None)
+        weight = np.float32(self.recipe.prior)
         return sparse_candidates(
-            self._history(queries), self.matrix, queries, k, row_scale=row, column_scale=column
+            self._history(queries),
+            self.matrix,
+            queries,
+            k,
+            row_scale=row,
+            column_scale=column,
+            prior=(self.popular.ids, weight * self.popular.shares) if weight else None,
         )
 
     def explain(self, query: QueryBatch, item: int) -> Contributions:
@@ -187,21 +205,27 @@ class LinearModel:
             item: catalogue number of the item to explain.
 
         Returns:
-            One entry for each past item that says something for or against the item.
+            One entry for each past item that says something for or against the item, and what
+            the prior gives.
         """
         weights = self._history(query)
         past = weights.indices
         share = weights.data
+        popularity = self.recipe.prior * self.popular.share(item) if len(past) else 0.0
         scales = self._scales(query.tail)
         if scales is not None:
             share = share * scales[0][past] * scales[1][item]
+            popularity *= float(scales[1][item])
         like = sparse.csr_array((self.by_text, self.matrix.indices, self.matrix.indptr))
         text = share * like[past][:, [item]].toarray().ravel()
         both = share * self.matrix[past][:, [item]].toarray().ravel()
         order = np.argsort(-np.abs(both), kind="stable")
         order = order[both[order] != 0]
         return Contributions(
-            past[order].astype(np.int32), (both - text)[order], text[order].astype(np.float32)
+            past[order].astype(np.int32),
+            (both - text)[order],
+            text[order].astype(np.float32),
+            popularity,
         )
 
     def extended(self, features: Features) -> "LinearModel":
@@ -223,7 +247,9 @@ class LinearModel:
         return replace(self, matrix=matrix, by_text=by_text, basis=basis, counts=counts)
 
     def served_as(self, recipe: Linear) -> "LinearModel":
-        """The same fit under other options that matter after it: text, recall, tilt, half-life.
+        """The same fit under other options that matter after it.
+
+        These are text, recall, tilt, half_life_days and prior.
 
         Args:
             recipe: differs from the model's own in nothing else.
@@ -261,6 +287,7 @@ class LinearModel:
             "data": self.matrix.data,
             "by_text": self.by_text,
             "counts": self.counts,
+            **{f"popular.{name}": values for name, values in self.popular.arrays().items()},
             **{f"kernel.{name}": values for name, values in self.kernel.arrays().items()},
             **{f"basis.{name}": values for name, values in self.basis.arrays().items()},
         }
@@ -274,6 +301,7 @@ class LinearModel:
             csr_over(arrays["data"], arrays["indices"], arrays["indptr"], (n_items, n_items)),
             arrays["by_text"],
             arrays["counts"],
+            Prior.from_arrays(under(arrays, "popular.")),
             TextKernel.from_arrays(under(arrays, "kernel.")),
             Basis.from_arrays(under(arrays, "basis.")),
         )

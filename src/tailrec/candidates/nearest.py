@@ -8,6 +8,7 @@ of n². Only the choice of neighbours is approximate; what is computed over them
 import itertools
 from collections.abc import Iterator
 from functools import partial
+from typing import Final
 
 import numpy as np
 from scipy import sparse
@@ -23,6 +24,8 @@ EXACT_UP_TO = 20_000
 """Items up to which every pair is looked at."""
 SEARCHED_CLUSTERS = 24
 """Clusters whose members an item is compared with."""
+PROJECTED: Final = 96
+"""Dimensions of words where there are no meanings to cluster."""
 
 
 def nearest_to_each_other(items: Vectors, k: int) -> tuple[Int32Array, Float32Array]:
@@ -42,7 +45,7 @@ def nearest_to_each_other(items: Vectors, k: int) -> tuple[Int32Array, Float32Ar
     n_items = len(items.dense)
     ids = np.full((n_items, k), PADDING, np.int32)
     kernel = np.full((n_items, k), -np.inf, np.float32)
-    for members, searched in _parts(items.dense):
+    for members, searched in _parts(items):
         own = np.searchsorted(searched, members).astype(np.int32)
         found, best = nearest(items.rows(members), items.rows(searched), k, own=own)
         ids[members] = np.where(found == PADDING, PADDING, searched[found])
@@ -77,9 +80,9 @@ def nearest(
     return ids, best
 
 
-def _parts(dense: Float32Array) -> Iterator[tuple[Array, Array]]:
+def _parts(items: Vectors) -> Iterator[tuple[Array, Array]]:
     """Groups of items, each with the items (rising) that it is searched among."""
-    n_items = len(dense)
+    n_items = len(items.dense)
     if n_items <= EXACT_UP_TO:
         yield np.arange(n_items), np.arange(n_items)
         return
@@ -88,7 +91,7 @@ def _parts(dense: Float32Array) -> Iterator[tuple[Array, Array]]:
     from sklearn.cluster import MiniBatchKMeans
 
     clusters = MiniBatchKMeans(n_clusters, batch_size=4096, n_init=1, max_iter=20, random_state=0)
-    label = clusters.fit_predict(dense)
+    label = clusters.fit_predict(_to_cluster(items))
     centres = clusters.cluster_centers_
     order = np.argsort(label, kind="stable")
     bounds = np.concatenate([[0], np.cumsum(np.bincount(label, minlength=n_clusters))])
@@ -98,6 +101,21 @@ def _parts(dense: Float32Array) -> Iterator[tuple[Array, Array]]:
         if len(group):
             near = np.union1d(close[cluster], cluster)
             yield group, np.sort(np.concatenate([members[other] for other in near]))
+
+
+def _to_cluster(items: Vectors) -> Float32Array:
+    """Dense vectors [I, ...] that say which items are close: meanings, or else words projected.
+
+    Source:
+        Johnson and Lindenstrauss 1984: random projections keep angles, nearly.
+    """
+    if items.dense.shape[1]:
+        return items.dense
+    shape = (items.words.shape[1], PROJECTED)
+    directions = np.random.default_rng(0).standard_normal(shape, np.float32)
+    projected: Float32Array = items.words @ directions
+    lengths = np.linalg.norm(projected, axis=1, keepdims=True)
+    return projected / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
 def _best_of_rows(

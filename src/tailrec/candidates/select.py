@@ -127,6 +127,7 @@ def sparse_candidates(
     *,
     row_scale: Float32Array | None = None,
     column_scale: Float32Array | None = None,
+    prior: tuple[Int32Array, Float32Array] | None = None,
 ) -> ItemsBatch:
     """The best k items by `weights @ item_matrix`, never forming the [B, I] product.
 
@@ -136,7 +137,8 @@ def sparse_candidates(
         queries: B requests; their exclusions are left out.
         k: width of the result, at least 1.
         row_scale: [I], multiplies row i of the item matrix.
-        column_scale: [I], multiplies column j of the item matrix; above 0.
+        column_scale: [I], multiplies column j of the item matrix, and its prior; above 0.
+        prior: items [M] and what each has in every row whose weights are not empty, [M], above 0.
 
     Returns:
         [B, k], best first; only scores above 0.
@@ -146,16 +148,29 @@ def sparse_candidates(
         weight = kernel_view(weight * row_scale[past], np.float32)
     plain = np.ones(item_matrix.shape[1]) if column_scale is None else column_scale
     matrix, scale = csr_view(item_matrix), kernel_view(plain, np.float32)
+    final = (*_best_first(prior, scale), scale)
     bounds, excluded = exclusions(queries)
     ids, best = blank(len(queries), k)
 
     def work(rows: slice) -> None:
         history = (bound[rows.start : rows.stop + 1], past, weight)
         exclude = (bounds[rows.start : rows.stop + 1], excluded)
-        best_of_product(history, matrix, scale, exclude, (ids[rows], best[rows]))
+        best_of_product(history, matrix, final, exclude, (ids[rows], best[rows]))
 
     over_rows(len(queries), work)
     return ItemsBatch(ids, best)
+
+
+def _best_first(
+    prior: tuple[Int32Array, Float32Array] | None, scale: Float32Array
+) -> tuple[Array, Array]:
+    """Items with a prior, best final score first, and the priors of all items, float32 [I]."""
+    dense = np.zeros(len(scale), np.float32)
+    listed = np.zeros(0, np.int32)
+    if prior is not None:
+        listed, dense[prior[0]] = prior
+        listed = listed[np.lexsort((listed, -dense[listed] * scale[listed]))]
+    return kernel_view(listed, np.int32), kernel_view(dense, np.float32)
 
 
 def strongest(rows: sparse.csr_array | Float32Array, keep: int) -> sparse.csr_array:

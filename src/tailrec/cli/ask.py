@@ -78,7 +78,7 @@ def explain(
     model: Model = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Why an item has its place for a person: exact, by past item, behaviour and text."""
+    """Why an item has its place for a person: exact, by past item, behaviour, text, popularity."""
     ask = Ask(tail=tail, include_seen=include_seen, asof=instant(asof))
     with open_shop(shop) as opened:
         verdict, parts = explained(opened, user, item, ask=ask, version=model)
@@ -86,8 +86,10 @@ def explain(
         print_json({**verdict, "parts": parts.to_dicts()})
         return
     place = "not shown" if verdict["rank"] is None else f"rank {verdict['rank']}"
+    popularity = verdict["popularity"]
+    popular = f", of which {popularity:.4f} for being popular" if popularity else ""
     print_table(
-        f"{item} for {user}: {place}, score {verdict['score']:.4f}",
+        f"{item} for {user}: {place}, score {verdict['score']:.4f}{popular}",
         parts.columns,
         parts.rows(),
         note=verdict["why"],

@@ -11,6 +11,7 @@ from tailrec.cli.output import print_json, print_table, progress_bar
 from tailrec.cli.parse import names, numbers, pairs, seconds
 from tailrec.comparison import PEERS, Comparison, Rules, peers_named
 from tailrec.comparison_report import write_report
+from tailrec.comparison_words import SIGNS, headline
 from tailrec.data.exchange import write_split
 from tailrec.shop import Shop
 from tailrec.tuning import Objective
@@ -163,14 +164,14 @@ def print_comparison(comparison: Comparison) -> None:
     """Figures and costs of each contender; ratios of the first to the others, with verdicts."""
     short, long = comparison.rules.at[0], comparison.rules.at[-1]
     figures = [f"recall@{short}", f"ndcg@{short}", f"recall@{long}/pareto", f"ndcg@{short}/pareto"]
-    figures += [f"recall@{long}/rare", f"recall@{long}/cold", f"coverage@{long}", f"gini@{long}"]
+    figures += [f"recall@{long}/rare", f"recall@{long}/cold", f"coverage@{long}"]
     rows = [
         [one.name, *(one.figures.get(name) for name in figures), *_costs(one.costs)]
         for one in comparison.contenders
     ]
     n_requests = sum(split["n_requests"] for split in comparison.splits)
     title = f"{n_requests:,} requests; {', '.join(split['name'] for split in comparison.splits)}"
-    print_table(title, ["", *figures, "fit s", "slates/s", "peak GiB"], rows)
+    print_table(title, ["", *figures, "fit s", "slates/s", "GiB"], rows)
     shown = [name for name in judged(comparison.rules.at) if name in figures]
     by_other: dict[str, dict[str, Verdict]] = {}
     for verdict in comparison.verdicts:
@@ -181,7 +182,9 @@ def print_comparison(comparison: Comparison) -> None:
         for other, own in by_other.items()
     ]
     if ratios:
-        print_table("ratios, with 95 % intervals over users", ["", *shown], ratios)
+        typer.echo(headline(comparison))
+        note = ", ".join(f"{sign} {word}" for word, sign in SIGNS.items())
+        print_table("ratios, with 95 % intervals over users", ["", *shown], ratios, note=note)
 
 
 def _costs(costs: dict[str, float]) -> list[object]:
@@ -198,6 +201,6 @@ def _verdict(verdict: Verdict | None) -> str:
     if verdict is None:
         return ""
     if verdict.ratio is None:
-        return verdict.word
+        return SIGNS[verdict.word]
     low, mid, high = verdict.ratio
-    return f"{mid:.3f} ({low:.3f} to {high:.3f}) {verdict.word}"
+    return f"{SIGNS[verdict.word]} {mid:.2f} ({low:.2f}–{high:.2f})"

@@ -73,7 +73,7 @@ def print_table(
         table.add_column(name, justify="right" if right and rows else "left", overflow="fold")
     for row in rows:
         table.add_row(*(shown(cell) for cell in row))
-    width = None if sys.stdout.isatty() else 140
+    width = None if sys.stdout.isatty() else 160
     Console(width=width).print(table)
 
 
