@@ -75,7 +75,7 @@ def given(folder: Path, out: Path, **more: object) -> argparse.Namespace:
 
 def peer(**more: object) -> object:
     draw = common.drawn({"length": common.one_of(0, 3, 20)})
-    return common.Peer("numpy", likes, **({"first": {"length": 3}, "draw": draw} | more))
+    return common.Peer("numpy", **({"fit": likes, "first": {"length": 3}, "draw": draw} | more))
 
 
 def test_ndcg_is_ours(split: Split, folder: Path) -> None:
@@ -184,6 +184,19 @@ def test_the_best_options_on_validation_are_taken(folder: Path, tmp_path: Path) 
     assert card["options"] == best["options"]
     common.answer(peer(), given(folder, tmp_path / "out.parquet", minutes=0))
     assert len(json.loads((tmp_path / "out.json").read_text())["validation"]) == 1
+
+
+def test_options_that_cannot_be_fitted_are_passed_over(folder: Path, tmp_path: Path) -> None:
+    def fit(events: pd.DataFrame, options: dict[str, int]) -> object:
+        if options["length"] != 3:
+            raise common.FitError("numbers grow without bounds")
+        return likes(events, options)
+
+    asked = given(folder, tmp_path / "out.parquet", minutes=0.005)
+    common.answer(peer(fit=fit, first={"length": 7}), asked)
+    card = json.loads((tmp_path / "out.json").read_text())
+    assert card["options"] == {"length": 3}
+    assert card["validation"][0]["ndcg@10"] == 0
 
 
 def test_given_options_need_no_search(folder: Path, tmp_path: Path) -> None:

@@ -74,6 +74,16 @@ def test_better_worse_and_equal() -> None:
     assert [v.word for v in judge([weak, ours], AT)] == ["worse"]
 
 
+@pytest.mark.parametrize("deviations", [1.0, -1.0])
+def test_an_interval_with_one_inside_says_nothing(deviations: float) -> None:
+    close, plain = named("ours", ndcg=above_one(deviations)), named("other", ndcg=np.ones(N))
+    (verdict,) = judge([close, plain], AT)
+    assert verdict.ratio is not None
+    assert verdict.ratio.low < 1 < verdict.ratio.high
+    assert (verdict.ratio.mid > 1) == (deviations > 0)
+    assert verdict.word == "not told apart"
+
+
 @pytest.mark.parametrize(("ours", "says"), [(1, "better"), (-1, "worse")])
 def test_many_questions_make_less_sure(ours: int, says: str) -> None:
     close, plain = above_one(2.2 * ours), np.ones(N)

@@ -31,6 +31,10 @@ Draw = Callable[[np.random.Generator], Any]
 Recommend = Callable[[pd.Series], pd.DataFrame]
 
 
+class FitError(Exception):
+    """Options with which nothing can be learnt: numbers grow without bounds, for one."""
+
+
 @dataclass(frozen=True)
 class Peer:
     """A recommender of a library, and where its good options are to be looked for.
@@ -38,7 +42,7 @@ class Peer:
     Attributes:
         library: its name, as it is installed.
         fit: from events and options to a function from user_ids to slates (user_id, item_id,
-            rank, score); whom it knows nothing of, it leaves out.
+            rank, score); whom it knows nothing of, it leaves out. `FitError` where it fails.
         first: the options tried first, good ones for most data.
         draw: the options of a further try.
         also: further packages whose versions the card names.
@@ -176,7 +180,8 @@ def parser(doc: str, models: Sequence[str]) -> argparse.ArgumentParser:
 def search(peer: Peer, given: argparse.Namespace) -> tuple[Options, list[Options]]:
     """The options with the highest NDCG@10 on validation, and all that were tried.
 
-    The first are tried in any case; what has begun within the minutes is finished.
+    The first are tried in any case; what has begun within the minutes is finished. Options that
+    cannot be fitted count as finding nothing.
     """
     inner = read_validation(given.split, given.sample, given.seed)
     rng = np.random.default_rng(given.seed)
@@ -187,7 +192,11 @@ def search(peer: Peer, given: argparse.Namespace) -> tuple[Options, list[Options
             options = peer.draw(rng)
             continue
         begun = perf_counter()
-        figure = inner.judge(peer.fit(inner.events, options)(inner.users))
+        try:
+            figure = inner.judge(peer.fit(inner.events, options)(inner.users))
+        except FitError as error:
+            print(f"{options}: {error}", flush=True)
+            figure = 0.0
         seconds = round(perf_counter() - begun, 2)
         course.append({"options": options, "ndcg@10": round(figure, 5), "seconds": seconds})
         print(f"NDCG@10 {figure:.4f} in {seconds:.1f} s: {options}", flush=True)

@@ -9,6 +9,7 @@ import polars as pl
 
 from tailrec.files import whole_file
 from tailrec.items import Float64Array
+from tailrec.pages import BLACK, BLUE, GREEN, GREY, VERMILION, png, tidy, write_bytes
 from tailrec.tuning import AT
 from tailrec.tuning_search import Tuned
 
@@ -16,12 +17,11 @@ if TYPE_CHECKING:  # a second to load, for those who draw
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's palette: told apart by colour-blind readers, and in print by their lightness.
-OVERALL: Final = "#0072B2"
-TAIL: Final = "#009E73"
-CHOSEN: Final = "#D55E00"
-GIVEN: Final = "#000000"
-OTHERS: Final = "#999999"
+OVERALL: Final = BLUE
+TAIL: Final = GREEN
+CHOSEN: Final = VERMILION
+GIVEN: Final = BLACK
+OTHERS: Final = GREY
 PICTURE, TABLE = "history.png", "trials.csv"
 
 
@@ -37,9 +37,7 @@ def write_history(tuned: Tuned, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / PICTURE, folder / TABLE]
-    with whole_file(paths[0]) as beside:
-        # Without the version in it, the same trials give the same bytes.
-        draw_history(tuned).savefig(beside, format="png", metadata={"Software": None})
+    write_bytes(paths[0], png(draw_history(tuned)))
     with whole_file(paths[1]) as beside:
         trial_table(tuned).write_csv(beside)
     return paths
@@ -107,7 +105,7 @@ def _over_trials(
     axes.step(number, best, where="post", color=colour, lw=2, label=f"best so far {best[-1]:.4f}")
     for name, place, mark in _marked(tuned):
         axes.plot(number[place], figures[place], **mark, label=f"{name} {figures[place]:.4f}")
-    _tidy(axes)
+    _named(axes)
     axes.set_ylabel(title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -127,7 +125,7 @@ def _plane(axes: "Axes", tuned: Tuned) -> None:
     draw(line, color=GIVEN, lw=1, ls="--", label=f"{goal.keep:.4g} × best {of_what}")
     for name, place, mark in _marked(tuned):
         axes.plot(across[place], up[place], **mark, label=name)
-    _tidy(axes)
+    _named(axes)
     axes.set_xlabel("NDCG@10, all targets")
     axes.set_ylabel(f"NDCG@10, targets in the tail ({goal.tail})")
 
@@ -150,7 +148,7 @@ def _marked(tuned: Tuned) -> Sequence[tuple[str, int, dict[str, Any]]]:
     ]
 
 
-def _tidy(axes: "Axes") -> None:
+def _named(axes: "Axes") -> None:
     # Above the axes: every corner inside may be full of points.
     axes.legend(
         loc="lower left",
@@ -163,9 +161,7 @@ def _tidy(axes: "Axes") -> None:
         columnspacing=1.2,
     )
     axes.margins(y=0.09)
-    axes.grid(visible=True, which="major", color="#dddddd", lw=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
 
 
 def _overall(tuned: Tuned) -> Float64Array:

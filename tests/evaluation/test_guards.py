@@ -63,6 +63,13 @@ def measured(
     return evaluate(split, recommend, at=AT, masks=own, facets=facets, chunk=len(split))
 
 
+@cache
+def chance(kind: str, seed: int) -> Evaluation:
+    """Figures of slates at random; never changed."""
+    split = split_of(kind)
+    return measured(split, by_chance(split, seed))
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def split(request: pytest.FixtureRequest) -> Split:
     return split_of(request.param)
@@ -178,8 +185,8 @@ def refused(split: Split, honest: Evaluation, spoilt: Evaluation, says: str) -> 
 @pytest.mark.parametrize("name", [*DEFINITIONS, COLD, "decile_5"])
 def test_tiers_counted_on_train_and_test(name: str) -> None:
     told = 0
-    for split in map(split_of, KINDS):
-        honest = measured(split, by_chance(split, 1))
+    for kind in KINDS:
+        split, honest = split_of(kind), chance(kind, 1)
         seen = split.train.item_counts + np.bincount(split.target, minlength=split.train.n_items)
         late: dict[str, BoolArray] = {name: is_tail(seen, name) for name in DEFINITIONS}
         mask = (late | item_deciles(seen) | {COLD: seen == 0})[name]
@@ -219,8 +226,8 @@ def test_tail_figures_of_other_slates(split: Split, one: Evaluation, other: Eval
 @pytest.mark.parametrize("name", judged(AT))
 def test_one_figure_of_other_slates(name: str) -> None:
     told = 0
-    for split in map(split_of, KINDS):
-        one, other = (measured(split, by_chance(split, seed)) for seed in (1, 2))
+    for kind in KINDS:
+        split, one, other = split_of(kind), chance(kind, 1), chance(kind, 2)
         if one.figures.get(name) != other.figures.get(name):
             told += 1
             refused(split, one, spliced(one, other, name.__eq__), f"{name}: {OTHER_SLATES}")
@@ -301,7 +308,7 @@ def test_models_that_are_asked_of_other_users(split: Split) -> None:
 
 def test_splits_left_out_and_mixed_up() -> None:
     splits = [split_of(kind) for kind in KINDS]
-    runs = [measured(split, by_chance(split, 1)) for split in splits]
+    runs = [chance(kind, 1) for kind in KINDS]
     check_comparison(splits, {"whole": runs})
     for wrong, says in (
         (runs[:2], "short has figures of 2 of 3 splits"),

@@ -24,6 +24,7 @@ from implicit.nearest_neighbours import (
     ItemItemRecommender,
     TFIDFRecommender,
 )
+from implicit.recommender_base import ModelFitError
 from implicit.utils import ParameterWarning
 from scipy.sparse import csr_matrix
 
@@ -40,8 +41,8 @@ FIRST = {
 SPACE = {
     "bpr": {
         "factors": one_of(32, 64, 128, 256),
-        "learning_rate": between(0.03, 0.3),
-        "regularization": between(0.003, 0.1),
+        "learning_rate": between(0.03, 0.2),
+        "regularization": between(0.005, 0.05),
         "iterations": one_of(30, 60, 100, 200),
     },
     "als": {
@@ -85,7 +86,10 @@ def fit(events: pd.DataFrame, model: Any) -> Recommend:
     item, item_ids = pd.factorize(events[common.ITEM])
     known = pd.Index(user_ids)
     had = csr_matrix((events["weight"].to_numpy(np.float32), (user, item)))
-    model.fit(had, show_progress=False)
+    try:
+        model.fit(had, show_progress=False)
+    except ModelFitError as error:
+        raise common.FitError(str(error)) from error
     # Neighbours may fill up with items that score 0, those of the history among them;
     # factors pad with the lowest number there is.
     least = 0.0 if isinstance(model, ItemItemRecommender) else np.finfo(np.float32).min

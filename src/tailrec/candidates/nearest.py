@@ -115,7 +115,8 @@ def _to_cluster(items: Vectors) -> Float32Array:
     directions = np.random.default_rng(0).standard_normal(shape, np.float32)
     projected: Float32Array = items.words @ directions
     lengths = np.linalg.norm(projected, axis=1, keepdims=True)
-    return projected / np.maximum(lengths, np.finfo(np.float32).tiny)
+    projected /= np.maximum(lengths, np.finfo(np.float32).tiny)
+    return projected
 
 
 def _best_of_rows(

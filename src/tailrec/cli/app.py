@@ -8,6 +8,7 @@ import typer
 from tailrec import __version__
 from tailrec.settings import Settings
 from tailrec.shop import Shop
+from tailrec.tuning import Objective
 
 app = typer.Typer(
     name="tailrec",
@@ -24,6 +25,21 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 BudgetOption = Annotated[
     str,
     typer.Option(help="Time to choose options on validation, as 60s or 10m; 0: as in the recipe."),
+]
+ObjectiveOption = Annotated[
+    Objective | None,
+    typer.Option(
+        help="What a choice of options raises: tail or overall.", show_default="as in the recipe"
+    ),
+]
+KeepOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of the best of the other NDCG that a choice keeps.",
+        show_default="as in the recipe",
+        min=0.01,
+        max=1,
+    ),
 ]
 HERE = Path()
 

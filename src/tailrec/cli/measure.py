@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from tailrec.cli.app import HERE, BudgetOption, JsonOption, ShopOption, open_shop
+from tailrec.cli.app import (
+    HERE,
+    BudgetOption,
+    JsonOption,
+    KeepOption,
+    ObjectiveOption,
+    ShopOption,
+    open_shop,
+)
 from tailrec.cli.output import print_json, print_table, progress_bar
 from tailrec.cli.parse import names, numbers, pairs, seconds
 from tailrec.comparison import PEERS, Comparison, Rules, peers_named
@@ -23,21 +31,6 @@ WindowsOption = Annotated[int, typer.Option(help="Windows of a time split.", min
 DaysOption = Annotated[float | None, typer.Option(help="Days of a window.")]
 AtOption = Annotated[str, typer.Option(help="Slate lengths.")]
 SeedsOption = Annotated[int, typer.Option(help="Fits of what draws at random (als).", min=1)]
-ObjectiveOption = Annotated[
-    Objective | None,
-    typer.Option(
-        help="What a choice of options raises: tail or overall.", show_default="as in the recipe"
-    ),
-]
-KeepOption = Annotated[
-    float | None,
-    typer.Option(
-        help="Share of the best of the other NDCG that a choice keeps.",
-        show_default="as in the recipe",
-        min=0.01,
-        max=1,
-    ),
-]
 ReportOption = Annotated[
     Path | None, typer.Option(help="Folder for a page with pictures, and the figures as files.")
 ]

@@ -6,12 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from tailrec.cli.app import HERE, JsonOption, ShopOption, open_shop
+from tailrec.cli.app import (
+    HERE,
+    JsonOption,
+    KeepOption,
+    ObjectiveOption,
+    ShopOption,
+    open_shop,
+)
 from tailrec.cli.output import print_json, print_table, progress_bar
 from tailrec.cli.parse import seconds
 from tailrec.shop import source_named
 from tailrec.shop_recipe import RECIPE
-from tailrec.tuning import AT, Objective, OnTrial
+from tailrec.tuning import AT, OnTrial
 from tailrec.tuning_report import write_history
 from tailrec.tuning_search import Goal, Tuned
 from tailrec.tuning_study import Trial
@@ -29,21 +36,8 @@ def tune(
     source: Annotated[
         str | None, typer.Option(help="Kind of source.", show_default="the shop's")
     ] = None,
-    objective: Annotated[
-        Objective | None,
-        typer.Option(
-            help="Raise the NDCG of the tail, or the overall one.", show_default="as in the recipe"
-        ),
-    ] = None,
-    keep: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of the best of the other NDCG that a choice keeps.",
-            show_default="as in the recipe",
-            min=0.01,
-            max=1,
-        ),
-    ] = None,
+    objective: ObjectiveOption = None,
+    keep: KeepOption = None,
     write: Annotated[
         bool, typer.Option("--write", help="Put the choice into [source] of tailrec.toml.")
     ] = False,
