@@ -42,18 +42,18 @@ TWO_SEEDS = Contender(
 )
 
 
-def test_figures_are_means_over_splits_and_seeds() -> None:
-    # Means of the runs: .5 and 1 on the first split, .1 and .1 on the second.
-    assert TWO_SEEDS.figures["ndcg@10"] == pytest.approx((0.5 + 1 + 0.1 + 0.1) / 4)
+def test_figures_are_means_over_all_requests_and_seeds() -> None:
+    # Six requests on two splits: 1.4 in all with the one seed, 2.4 with the other.
+    assert TWO_SEEDS.figures["ndcg@10"] == pytest.approx((1.4 + 2.4) / 12)
     # What one split lacks is taken from the other.
     assert TWO_SEEDS.figures["recall@10/cold"] == pytest.approx(0.5)
     assert len(TWO_SEEDS.runs) == 4
 
 
 def test_spread_is_between_seeds() -> None:
-    # The seeds' means over both splits: .3 and .55; of cold items: 1 and 0.
+    # The seeds' means over both splits: 1.4 / 6 and 2.4 / 6; of cold items: 1 and 0.
     assert TWO_SEEDS.spread == pytest.approx(
-        {"ndcg@10": 0.25 / np.sqrt(2), "recall@10/cold": 1 / np.sqrt(2)}
+        {"ndcg@10": 1 / 6 / np.sqrt(2), "recall@10/cold": 1 / np.sqrt(2)}
     )
     first = Contender("one seed", [Part(part.runs[:1]) for part in TWO_SEEDS.parts])
     assert first.spread == {}

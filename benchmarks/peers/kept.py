@@ -53,12 +53,16 @@ def restore_slates(name: str, slates: Path, splits: Path) -> None:
             users, items, split = _split(folder)
             own = numbers[start : start + len(users)]
             start += len(users)
-            request, place = np.nonzero(own >= 0)
+            # An empty slate is said by a row without an item.
+            said = own >= 0
+            said[:, 0] |= ~said.any(axis=1)
+            request, place = np.nonzero(said)
+            item = own[request, place]
             tables.append(
                 pl.DataFrame(
                     {
                         "user_id": users["user_id"].gather(request),
-                        "item_id": items["item_id"].gather(own[request, place]),
+                        "item_id": items["item_id"].gather(pl.Series(item).replace(-1, None)),
                         "rank": place + 1,
                         "split": pl.repeat(split, len(request), eager=True),
                     }

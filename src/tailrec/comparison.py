@@ -24,7 +24,7 @@ from tailrec.candidates.neighbours import ItemKnn
 from tailrec.candidates.popular import Popular
 from tailrec.contender import MEMORY, Contender, Part, evaluate_slates, read_card
 from tailrec.cost import measured
-from tailrec.data.exchange import summary
+from tailrec.data.exchange import check_slates, summary
 from tailrec.data.split import Split, validation
 from tailrec.dataset import Catalog
 from tailrec.engine import AnySource, EngineRecipe
@@ -184,6 +184,8 @@ def compare(
         raise DataError(f"{len(names)} contenders on {len(splits)} splits; at least 1 of each")
     if len(set(names)) != len(names):
         raise DataError(f"{', '.join(names)}: two contenders of one name")
+    for path in given.values():
+        check_slates(path, splits)
     cards = {name: read_card(path, splits) for name, path in given.items()}
     parts: dict[str, list[Part]] = {name: [] for name in names}
     for split in splits:

@@ -151,7 +151,7 @@ def _verdict_cell(verdict: Verdict | None) -> Cell:
     look = {"better": "good", "better?": "good", "worse": "bad", "worse?": "bad"}
     sign, word = SIGNS[verdict.word], verdict.word
     if verdict.ratio is None:
-        if word == "not told apart":
+        if verdict.p is None:
             return number(sign, "neither\nfinds any")
         return number(f"{sign} {word}", "the other\nfinds none", look=look.get(word, ""))
     return number(

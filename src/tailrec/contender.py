@@ -58,16 +58,18 @@ class Contender:
 
     @property
     def figures(self) -> dict[str, float]:
-        """Figures averaged over the seeds and splits that have them."""
-        return _means(self.runs)
+        """Figures of all requests of all splits together, averaged over the seeds.
+
+        What is of slates and not of requests (coverage, Gini, ...) is averaged over the splits.
+        """
+        return _averaged([_pooled(runs) for runs in self._by_seed()])
 
     @property
     def spread(self) -> dict[str, float]:
         """Standard deviation of the figures between seeds; empty where there is one seed."""
-        n_seeds = min(len(part.runs) for part in self.parts)
-        if n_seeds < 2:
+        seeds = [_pooled(runs) for runs in self._by_seed()]
+        if len(seeds) < 2:
             return {}
-        seeds = [_means([part.runs[seed] for part in self.parts]) for seed in range(n_seeds)]
         names = [name for name in self.figures if all(name in own for own in seeds)]
         return {name: float(np.std([own[name] for own in seeds], ddof=1)) for name in names}
 
@@ -81,8 +83,13 @@ class Contender:
             for name, cost in part.costs.items():
                 known.setdefault(name, []).append(cost)
         return {
-            name: float((max if name == MEMORY else np.mean)(own)) for name, own in known.items()
+            name: float((np.mean if name in TIMES else max)(own)) for name, own in known.items()
         }
+
+    def _by_seed(self) -> list[list[Evaluation]]:
+        """The evaluations of all splits, by seed."""
+        n_seeds = min(len(part.runs) for part in self.parts)
+        return [[part.runs[seed] for part in self.parts] for seed in range(n_seeds)]
 
     def per_user(self, name: str) -> Float64Array:
         """A figure's values of every request of every split, mean over the seeds.
@@ -110,7 +117,7 @@ class Contender:
             "splits": [
                 {
                     "split": part.runs[0].split,
-                    "figures": _means(part.runs),
+                    "figures": _averaged([run.figures for run in part.runs]),
                     "options": part.options,
                     "costs": dict(part.costs),
                 }
@@ -183,11 +190,20 @@ def read_card(path: Path, splits: Sequence[Split]) -> dict[str, Any]:
     return card
 
 
-def _means(runs: Sequence[Evaluation]) -> dict[str, float]:
-    """Figures averaged over the runs that have them."""
-    names = dict.fromkeys(name for run in runs for name in run.figures)
+def _pooled(runs: Sequence[Evaluation]) -> dict[str, float]:
+    """Figures of several splits; those of requests over all requests that have them."""
+    figures = _averaged([run.figures for run in runs])
+    for name in dict.fromkeys(name for run in runs for name in run.per_user):
+        values = [run.per_user[name] for run in runs if name in run.per_user]
+        figures[name] = float(np.nanmean(np.concatenate(values)))
+    return figures
+
+
+def _averaged(several: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means of figures over those that have them."""
+    names = dict.fromkeys(name for figures in several for name in figures)
     return {
-        name: float(np.mean([run.figures[name] for run in runs if name in run.figures]))
+        name: float(np.mean([figures[name] for figures in several if name in figures]))
         for name in names
     }
 

@@ -19,7 +19,13 @@ from tests.worlds import crowd, shop, words_of
 
 from tailrec import columns as c
 from tailrec.candidates.ease import Ease
-from tailrec.data.exchange import fingerprint, read_slates, summary, write_split
+from tailrec.data.exchange import (
+    check_slates,
+    fingerprint,
+    read_slates,
+    summary,
+    write_split,
+)
 from tailrec.data.split import Split, cold_items, leave_one_out, time_windows, validation
 from tailrec.dataset import DAY_US, Catalog, Dataset
 from tailrec.errors import DataError
@@ -440,3 +446,15 @@ def test_instants_are_written_in_utc(tmp_path: Path) -> None:
     write_split(leave_one_out(shop([[0, 1, 2, 3]] * 3, ["a"] * 5)), tmp_path)
     train = pl.read_parquet(tmp_path / "train.parquet")
     assert train[c.TIMESTAMP][1] == datetime(1970, 1, 2, tzinfo=UTC)
+
+
+def test_slates_of_several_splits_must_say_which(tmp_path: Path) -> None:
+    path = tmp_path / "slates.parquet"
+    table = pl.DataFrame({"user_id": ["u"], "item_id": ["i"], "rank": [1]})
+    table.write_parquet(path)
+    splits = time_windows(crowd(np.random.default_rng(5), n_users=60), n=2, days=2)
+    check_slates(path, splits[:1])
+    with pytest.raises(DataError, match="no column 'split', and there are 2 splits"):
+        check_slates(path, splits)
+    table.with_columns(split=pl.lit(splits[0].name)).write_parquet(path)
+    check_slates(path, splits)

@@ -9,6 +9,7 @@ What was right is written for the validation part only; the answers to the reque
 """
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -95,6 +96,19 @@ def summary(split: Split) -> dict[str, Any]:
     }
 
 
+def check_slates(path: Path, splits: Sequence[Split]) -> None:
+    """Refuse a file that does not say which of several splits a slate is for.
+
+    Raises:
+        DataError: there are several splits and no column `split`, or the file cannot be read.
+    """
+    if len(splits) > 1 and SPLIT not in _read(path).columns:
+        raise DataError(
+            f"{path} has no column {SPLIT!r}, and there are {len(splits)} splits; give the name "
+            f"in split.json with each slate"
+        )
+
+
 def read_slates(path: Path, split: Split, k: int) -> ItemsBatch:
     """Slates made elsewhere, in the order of the split's requests.
 
@@ -151,12 +165,16 @@ def _filled(
     return ItemsBatch(ids, np.where(ids == PADDING, np.float32(-np.inf), by_rank))
 
 
-def _own_rows(path: Path, split: Split) -> pl.DataFrame:
-    """The rows of a slates file that belong to a split, columns checked."""
+def _read(path: Path) -> pl.DataFrame:
     try:
-        table = pl.read_parquet(path)
+        return pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def _own_rows(path: Path, split: Split) -> pl.DataFrame:
+    """The rows of a slates file that belong to a split, columns checked."""
+    table = _read(path)
     missing = [name for name in (c.USER_ID, c.ITEM_ID, c.RANK) if name not in table.columns]
     if missing or not table[c.RANK].dtype.is_integer():
         raise DataError(
