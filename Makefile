@@ -25,7 +25,7 @@ docs: setup  ## the API reference, as HTML under site/
 	$(BIN)/pdoc -o site/api tailrec
 
 bench: setup  ## the figures of the README (takes long; wants TAILREC_DATA)
-	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/compare.py
 
 setup: $(READY)
 

@@ -84,7 +84,7 @@ recall = 0.8
         keep=0.97,
     ),
     "journey": Set(
-        "completejourney, three windows in time",
+        "completejourney, the latest fifth of the events as one window",
         (
             ("items", SOLD, "--map", JOURNEY_ITEMS),
             (
@@ -93,7 +93,8 @@ recall = 0.8
                 *("--map", JOURNEY_EVENTS, "--fill", "type=purchase"),
             ),
         ),
-        THREE_WINDOWS,
+        ("--split", "time", "--windows", "1"),
+        keep=0.97,
     ),
     "lastfm": Set(
         "lastfm, leave-one-out in an order drawn at random",
