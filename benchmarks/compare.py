@@ -1,15 +1,17 @@
 """The figures: real data, through the command line, tailrec beside its peers in one run.
 
-``python benchmarks/compare.py [--only beauty,retail] [--budget 90s] [--peers] [--work DIR]`` makes
-a shop of each data set, puts `linear` beside the built-in peers and beside slates of other
+``python benchmarks/compare.py [--only beauty,retail] [--budget 90s] [--peers all] [--work DIR]``
+makes a shop of each data set, puts `linear` beside the built-in peers and beside slates of other
 libraries, all on the same split with the same budget, and writes ``benchmarks/results/<set>.json``
-and the page ``WORK/<set>/report``. With ``--peers`` the other libraries are run, each in its own
-locked environment (SASRec takes half an hour on two cores); without, the kept slates of slow
-ones, in ``benchmarks/peers/slates``, are taken. The data are found by TAILREC_DATA.
+and the page ``WORK/<set>/reports/comparison``. The other libraries run in locked environments of
+their own, but for SASRec, which takes half an hour on two cores: its slates are kept in
+``benchmarks/peers/slates``, and only ``--peers all`` makes them anew. ``--peers kept`` takes these
+alone and needs no other environment. The data are found by TAILREC_DATA.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,8 @@ from sets import DATA, DEFAULT, SETS, located, prepare
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 TAILREC = Path(sys.executable).with_name("tailrec")
-OTHERS = ("implicit:bpr", "lenskit:itemknn", "rectools:sasrec")
+SLOW = "rectools:sasrec"
+OTHERS = ("implicit:bpr", "lenskit:itemknn", SLOW)
 SASREC = {
     "leave-one-out": "--minutes 28 --length 16 --every 4 --keep",
     "time": "--minutes 6 --length 30 --every 5 --negatives 32",
@@ -40,36 +43,40 @@ def run(*words: str) -> str:
 
 
 def make_shop(name: str, folder: Path) -> None:
-    """A shop of a data set, if it is not there yet."""
-    if (folder / "tailrec.toml").exists():
+    """A shop of a data set, if it is not there yet; half of one, left by a stop, is made anew."""
+    if folder.exists():
         return
-    run("init", str(folder))
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    run("init", str(part))
     if SETS[name].recipe:
-        (folder / "tailrec.toml").write_text(SETS[name].recipe, "utf-8")
-    prepare(name, folder)
+        (part / "tailrec.toml").write_text(SETS[name].recipe, "utf-8")
+    prepare(name, part)
     for table, file, *options in SETS[name].ingest:
-        run("ingest", table, located(file, folder), *options, "--shop", str(folder))
+        run("ingest", table, located(file, part), *options, "--shop", str(part))
+    part.rename(folder)
 
 
-def run_peers(name: str, splits: Path, slates: Path) -> None:
+def run_others(name: str, splits: Path, slates: Path, peers: str) -> None:
     """The other libraries on the exported splits; the slates of slow ones are kept."""
-    settings = SASREC[SETS[name].split[1]]
-    words = ["--splits", splits, "--out", slates, "--only", ",".join(OTHERS), "--search-once"]
-    words += ["--extra", f"rectools:sasrec={settings}"]
+    restore_slates(name, slates, splits)
+    if peers == "kept":
+        return
+    only = OTHERS if peers == "all" else [peer for peer in OTHERS if peer != SLOW]
+    words = ["--splits", splits, "--out", slates, "--only", ",".join(only), "--search-once"]
+    words += ["--extra", f"{SLOW}={SASREC[SETS[name].split[1]]}"]
     subprocess.run([sys.executable, HERE / "peers" / "run_all.py", *words], check=True)
-    keep_slates(name, slates, splits)
+    if peers == "all":
+        keep_slates(name, slates, splits)
 
 
-def measure(name: str, work: Path, budget: str, *, peers: bool) -> None:
+def measure(name: str, work: Path, budget: str, *, peers: str) -> None:
     """All figures of one data set."""
     shop, splits, slates = work / name, work / f"{name}-splits", work / f"{name}-slates"
     make_shop(name, shop)
     options = (*SETS[name].split, "--shop", str(shop))
     run("compare", *options, "--export", str(splits))
-    if peers:
-        run_peers(name, splits, slates)
-    else:
-        restore_slates(name, slates, splits)
+    run_others(name, splits, slates, peers)
     given = [f"{path.stem}={path}" for path in sorted(slates.glob("*.parquet"))]
     options = (*options, *(word for one in given for word in ("--slates", one)))
     words = ("--with", PEERS, "--budget", budget, "--keep", str(SETS[name].keep), "--json")
@@ -90,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(DEFAULT), help="sets, comma between")
     parser.add_argument("--budget", default="90s", help="of each peer and split")
-    parser.add_argument("--peers", action="store_true", help="run the other libraries anew")
+    parser.add_argument("--peers", choices=("kept", "quick", "all"), default="quick")
     parser.add_argument("--work", type=Path, help="folder of the shops, kept for another run")
     given = parser.parse_args()
     if not DATA.is_dir():

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import polars as pl
 import pytest
 from tests.worlds import crowd
 
@@ -338,3 +339,40 @@ def test_every_peer_has_its_runner_and_its_locked_environment() -> None:
         lines = (folder / "requirements.txt").read_text().splitlines()
         assert lines[0].startswith("# Python 3.")
         assert all(line.count("==") == 1 and "+" not in line for line in lines[1:])
+
+
+def some_slates(splits: list[Split], path: Path) -> None:
+    """Slates drawn at random for all requests; the first of each split is empty."""
+    rng = np.random.default_rng(2)
+    rows = []
+    for split in splits:
+        for place, user in enumerate(split.users):
+            name = str(split.train.user_ids[user])
+            items = rng.choice(split.train.n_items, 3 if place else 0, replace=False)
+            slate = [str(split.train.catalog.ids[item]) for item in items] or [None]
+            rows += [(name, item, rank, split.name) for rank, item in enumerate(slate, 1)]
+    pl.DataFrame(rows, ["user_id", "item_id", "rank", "split"], orient="row").write_parquet(path)
+
+
+def test_kept_slates_come_back_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, splits = load("kept"), windows(2)
+    monkeypatch.setattr(kept, "KEPT", tmp_path / "kept")
+    for place, split in enumerate(splits):
+        write_split(split, tmp_path / "splits" / str(place))
+    there, back = tmp_path / "there", tmp_path / "back"
+    there.mkdir()
+    some_slates(splits, there / "rectools-sasrec.parquet")
+    (there / "rectools-sasrec.json").write_text('{"fit_seconds": 3}', "utf-8")
+    kept.keep_slates("crowd", there, tmp_path / "splits")
+    stored = pl.read_parquet(kept.KEPT / "crowd-rectools-sasrec.parquet")
+    assert all(dtype.is_integer() for dtype in stored.dtypes)
+    kept.restore_slates("crowd", back, tmp_path / "splits")
+    for split in splits:
+        one, other = (
+            read_slates(folder / "rectools-sasrec.parquet", split, 20) for folder in (there, back)
+        )
+        np.testing.assert_array_equal(one.ids, other.ids)
+        assert (one.ids[0] == -1).all()
+    assert (back / "rectools-sasrec.json").read_text("utf-8") == '{"fit_seconds": 3}'
