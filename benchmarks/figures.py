@@ -104,8 +104,12 @@ def verdict(one: dict[str, Any] | None) -> str:
         return ""
     if one["ratio"] is None:
         return f"{SIGNS[one['verdict']]} (the other finds none)"
-    low, mid, high = (one["ratio"][name] for name in ("low", "mid", "high"))
-    return f"{SIGNS[one['verdict']]} {mid:.2f} ({low:.2f}–{high:.2f})"
+    # JSON has no infinity: draws in which the other found nothing.
+    low, mid, high = (
+        "∞" if one["ratio"][name] is None else f"{one['ratio'][name]:.2f}"
+        for name in ("low", "mid", "high")
+    )
+    return f"{SIGNS[one['verdict']]} {mid} ({low}–{high})"
 
 
 def cost_table(result: dict[str, Any]) -> str:
