@@ -37,11 +37,11 @@ def test_demo_runs_from_raw_files_to_reasons(
     monkeypatch.setattr("tailrec.shop.Shop.cache", encoder_cache)
     folder = tmp_path / "shop"
     told = ask("demo", folder, "--users", 60, "--items", 80)
-    assert [one["name"] for one in told["sources"]] == ["linear", "popular", "ease"]
+    assert [one["name"] for one in told["comparison"]["contenders"]] == ["linear", "popular", "ease"]
     assert len(told["slate"]) == 8
     assert told["explanation"]["item_id"] == told["slate"][0]["item_id"]
     assert told["explanation"]["rank"] == 1
-    assert (folder / "reports" / "evaluation" / "plane.png").is_file()
+    assert (folder / "reports" / "evaluation" / "index.html").is_file()
     slate = ask("recommend", "--shop", folder, "--user", told["slate"][0]["user_id"], "-k", 8)
     assert slate == told["slate"]
     again = run("demo", folder)
