@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from peers.kept import keep_slates, restore_slates
 from sets import DATA, DEFAULT, SETS, located, prepare
@@ -88,8 +89,29 @@ def measure(name: str, work: Path, budget: str, *, peers: str) -> None:
     del found["files"]
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    path.write_text(written(found), "utf-8")
     print(path, file=sys.stderr)
+
+
+def written(found: dict[str, Any]) -> str:
+    """A result as JSON: six digits, and a line for each contender, split and verdict."""
+    lines = []
+    for name, value in short(found).items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            inner = ",\n  ".join(json.dumps(one, ensure_ascii=False) for one in value)
+            lines.append(f" {json.dumps(name)}: [\n  {inner}\n ]")
+        else:
+            lines.append(f" {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def short(value: Any) -> Any:
+    """The same with six digits for each number."""
+    if isinstance(value, dict):
+        return {name: short(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [short(part) for part in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def main() -> None:
