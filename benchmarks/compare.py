@@ -22,6 +22,8 @@ from typing import Any
 from peers.kept import keep_slates, restore_slates
 from sets import DATA, DEFAULT, SETS, located, prepare
 
+from tailrec.cli.parse import seconds
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 TAILREC = Path(sys.executable).with_name("tailrec")
@@ -58,13 +60,14 @@ def make_shop(name: str, folder: Path) -> None:
     part.rename(folder)
 
 
-def run_others(name: str, splits: Path, slates: Path, peers: str) -> None:
+def run_others(name: str, splits: Path, slates: Path, *, peers: str, budget: str) -> None:
     """The other libraries on the exported splits; the slates of slow ones are kept."""
     restore_slates(name, slates, splits)
     if peers == "kept":
         return
     only = OTHERS if peers == "all" else [peer for peer in OTHERS if peer != SLOW]
     words = ["--splits", splits, "--out", slates, "--only", ",".join(only), "--search-once"]
+    words += ["--minutes", str(seconds(budget) / 60)]
     words += ["--extra", f"{SLOW}={SASREC[SETS[name].split[1]]}"]
     subprocess.run([sys.executable, HERE / "peers" / "run_all.py", *words], check=True)
     if peers == "all":
@@ -77,7 +80,7 @@ def measure(name: str, work: Path, budget: str, *, peers: str) -> None:
     make_shop(name, shop)
     options = (*SETS[name].split, "--shop", str(shop))
     run("compare", *options, "--export", str(splits))
-    run_others(name, splits, slates, peers)
+    run_others(name, splits, slates, peers=peers, budget=budget)
     given = [f"{path.stem}={path}" for path in sorted(slates.glob("*.parquet"))]
     options = (*options, *(word for one in given for word in ("--slates", one)))
     words = ("--with", PEERS, "--budget", budget, "--keep", str(SETS[name].keep), "--json")

@@ -10,26 +10,31 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tailrec.comparison_words import SIGNS
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "figures.md"
 README = HERE.parent / "README.md"
 MARKS = ("<!-- figures: made by benchmarks/figures.py -->", "<!-- end of figures -->")
 ORDER = ("beauty", "sports", "retail", "journey", "lastfm")
-SIGNS = {"better": "▲", "better?": "△", "not told apart": "=", "worse?": "▽", "worse": "▼"}
 HEAD = """# Figures
 
 Made by `python benchmarks/figures.py` from the stored results in `benchmarks/results`; each of
-those by one command, `python benchmarks/compare.py --only SET --budget BUDGET`, which makes a
-shop from the raw files, tunes every contender for as long on validation, and compares all on the
-same test ([evaluation.md](evaluation.md) is the protocol, [metrics.md](metrics.md) the metrics).
-Whole catalogue ranked; tail = the least popular 80 % of the items, found in the same slates. In
-brackets 95 % intervals over people. ▲ better, △ better but not surely with so many questions
-asked, = not told apart, ▽ ▼ worse.
+those by one command, `python benchmarks/compare.py --only SET --budget BUDGET`: a shop from the
+raw files, every contender tuned for as long on validation, all on the same test
+([evaluation.md](evaluation.md) is the protocol, [metrics.md](metrics.md) the metrics). Whole
+catalogue ranked; tail = the least popular 80 % of the items, found in the same slates. In
+brackets behind ratios 95 % intervals over people. ▲ better, △ better but not surely with so many
+questions asked, = not told apart, ▽ ▼ worse.
 
-Slates of other libraries (`sasrec` of RecTools, `bpr` of implicit, ...) were made in their own
-environments on the exported splits (`benchmarks/peers`); their seconds and memory are those of
-their own process. Absolute times are of two shared cores and mean little; orders of magnitude do.
+`linear` starts from the recipe in `benchmarks/sets.py` where there is one (the Amazon sets;
+chosen on their validation), the others from their defaults; `popular` has nothing to search.
+Slates of other libraries (`rectools-sasrec`, `implicit-bpr`, `lenskit-itemknn`) were made in
+their own environments on the exported splits (`benchmarks/peers`): a minute of search each, half
+a minute on completejourney, and 25 to 36 minutes for SASRec on the Amazon sets. Seconds and
+memory are those of their own process. Absolute times are of two shared cores and mean little;
+orders of magnitude do.
 """
 
 
@@ -37,14 +42,6 @@ def fitting(figures: dict[str, Any], name: str) -> str:
     """A figure as tables have it: four digits; nothing where there is none."""
     value = figures.get(name)
     return "" if value is None else f"{value:.4f}"
-
-
-def bounded(contender: dict[str, Any], name: str) -> str:
-    """A figure with its interval."""
-    bounds = contender["intervals"].get(name)
-    if bounds is None:
-        return fitting(contender["figures"], name)
-    return f"{bounds['mid']:.4f} ({bounds['low']:.4f}–{bounds['high']:.4f})"
 
 
 def names_of(result: dict[str, Any]) -> dict[str, str]:
@@ -103,7 +100,8 @@ def verdict(one: dict[str, Any] | None) -> str:
     if one is None:
         return ""
     if one["ratio"] is None:
-        return f"{SIGNS[one['verdict']]} (the other finds none)"
+        why = "neither finds any" if one["p_holm"] is None else "the other finds none"
+        return f"{SIGNS[one['verdict']]} ({why})"
     # JSON has no infinity: draws in which the other found nothing.
     low, mid, high = (
         "∞" if one["ratio"][name] is None else f"{one['ratio'][name]:.2f}"
@@ -148,7 +146,7 @@ def section(name: str, result: dict[str, Any]) -> str:
             f"{sizes}; {rule}. {statement(result)}\n",
             main_table(result),
             verdict_table(result),
-            "Cost, means over the splits:\n",
+            "Cost, mean times and the highest peak:\n",
             cost_table(result),
             f"Stored in `benchmarks/results/{name}.json`; splits {fingerprints}; {versions}.\n",
         )
@@ -162,11 +160,13 @@ def statement(result: dict[str, Any]) -> str:
     parts = []
     for figure, where in ((f"ndcg@{short}", "Overall"), (f"recall@{long}/pareto", "On the tail")):
         own = [v for v in result["verdicts"] if v["figure"] == figure]
-        short_of = [v["other"] for v in own if v["verdict"] not in ("better", "better?")]
+        if not own:
+            continue
+        short_of = [v["other"] for v in own if v["verdict"] != "better"]
         parts.append(
-            f"{where}, `{first}` is ahead of all others"
+            f"{where}, `{first}` is surely ahead of all others"
             if not short_of
-            else f"{where}, `{first}` is not shown to be ahead of {', '.join(short_of)}"
+            else f"{where}, `{first}` is not surely ahead of {', '.join(short_of)}"
         )
     return "; ".join(parts).replace("; O", "; o") + "."
 

@@ -58,7 +58,7 @@ def windows(splits: Path) -> list[Path]:
     Raises:
         SystemExit: there is none.
     """
-    found = [folder for folder in splits.iterdir() if folder.name.isdigit()]
+    found = [path.parent for path in splits.glob("*/split.json") if path.parent.name.isdigit()]
     if not found:
         sys.exit(f"{splits} has no folders 0, 1, ...; write them with tailrec compare --export")
     return sorted(found, key=lambda folder: int(folder.name))

@@ -59,9 +59,9 @@ class ShopRecipe(EngineRecipe):
         """The part that decides what is recommended."""
         return EngineRecipe(**{name: getattr(self, name) for name in EngineRecipe.model_fields})
 
-    def goal(self) -> Goal:
-        """What a search for options looks for."""
-        return Goal(self.objective, self.keep, self.tail)
+    def goal(self, objective: Objective | None = None, keep: float | None = None) -> Goal:
+        """What a search for options looks for; the recipe's where nothing else is said."""
+        return Goal(objective or self.objective, keep or self.keep, self.tail)
 
 
 def write_source(path: Path, source: AnySource) -> ShopRecipe:

@@ -114,7 +114,9 @@ def mean_intervals(
     values: list[Float64Array] = []
     for one in contenders:
         for figure in judged(at):
-            if figure in one.figures:
+            # The weights of unbiased recall are normalised over all requests, which a draw does
+            # not do anew: its ratios have intervals, the figure itself has none.
+            if figure in one.figures and not figure.startswith("recall_ips"):
                 keys.append((one.name, figure))
                 values.append(one.per_user(figure))
     found: dict[str, dict[str, Interval]] = {one.name: {} for one in contenders}

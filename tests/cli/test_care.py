@@ -37,7 +37,8 @@ def test_demo_runs_from_raw_files_to_reasons(
     monkeypatch.setattr("tailrec.shop.Shop.cache", encoder_cache)
     folder = tmp_path / "shop"
     told = ask("demo", folder, "--users", 60, "--items", 80)
-    assert [one["name"] for one in told["comparison"]["contenders"]] == ["linear", "popular", "ease"]
+    contenders = told["comparison"]["contenders"]
+    assert [one["name"] for one in contenders] == ["linear", "popular", "ease"]
     assert len(told["slate"]) == 8
     assert told["explanation"]["item_id"] == told["slate"][0]["item_id"]
     assert told["explanation"]["rank"] == 1

@@ -249,7 +249,7 @@ class LinearModel:
     def served_as(self, recipe: Linear) -> "LinearModel":
         """The same fit under other options that matter after it.
 
-        These are text, recall, tilt, half_life_days and prior.
+        These are text, recall, tilt, prior and, in serving alone, half_life_days.
 
         Args:
             recipe: differs from the model's own in nothing else.

@@ -20,10 +20,7 @@ from tailrec.cli.parse import names, numbers, pairs, seconds
 from tailrec.comparison import PEERS, Comparison, Rules, peers_named
 from tailrec.comparison_report import write_report
 from tailrec.comparison_words import SIGNS, headline
-from tailrec.data.exchange import write_split
-from tailrec.shop import Shop
-from tailrec.tuning import Objective
-from tailrec.tuning_search import Goal
+from tailrec.data.exchange import write_splits
 from tailrec.verdicts import Verdict, judged
 
 SplitOption = Annotated[str, typer.Option(help="time, leave-one-out or cold.")]
@@ -51,7 +48,8 @@ def evaluate(
 ) -> None:
     """Measure the shop's source on events it has not learnt from."""
     with open_shop(shop) as opened:
-        rules = _rules(opened, at, budget, (objective, keep))
+        goal = opened.recipe.goal(objective, keep)
+        rules = Rules(tuple(numbers(at)), seconds(budget), goal)
         splits = opened.splits(split, windows=windows, days=days)
         with progress_bar() as tell:
             done = count()
@@ -96,17 +94,15 @@ def compare(
 ) -> None:
     """Put the shop's source beside peers: same splits, texts, budget; with intervals."""
     with open_shop(shop) as opened:
-        rules = _rules(opened, at, budget, (objective, keep), seeds)
+        goal = opened.recipe.goal(objective, keep)
+        rules = Rules(tuple(numbers(at)), seconds(budget), goal, seeds)
         own = opened.recipe.source.kind
         others = [name for name in PEERS if name != own] if with_ is None else names(with_)
         peers = peers_named(others)
         files = {name: Path(file) for name, file in pairs(slates or []).items()}
         splits = opened.splits(split, windows=windows, days=days)
         if export is not None:
-            written = [
-                file for n, part in enumerate(splits) for file in write_split(part, export / str(n))
-            ]
-            _files_shown(written, as_json=as_json)
+            _files_shown(write_splits(splits, export), as_json=as_json)
             return
         with progress_bar() as tell:
             done, total = count(), len(splits) * (1 + len(peers)) + 1
@@ -119,19 +115,6 @@ def compare(
                 tell=lambda what: tell(f"comparing: {what}", next(done), total),
             )
     _shown(comparison, split, report, as_json=as_json)
-
-
-def _rules(
-    shop: Shop,
-    at: str,
-    budget: str,
-    goal: tuple[Objective | None, float | None],
-    seeds: int = 1,
-) -> Rules:
-    """What the command line says, and the recipe where it is silent."""
-    recipe = shop.recipe
-    objective, keep = goal[0] or recipe.objective, goal[1] or recipe.keep
-    return Rules(tuple(numbers(at)), seconds(budget), Goal(objective, keep, recipe.tail), seeds)
 
 
 def _shown(comparison: Comparison, split: str, report: Path | None, *, as_json: bool) -> None:

@@ -20,7 +20,7 @@ from tailrec.shop import source_named
 from tailrec.shop_recipe import RECIPE
 from tailrec.tuning import AT, OnTrial
 from tailrec.tuning_report import write_history
-from tailrec.tuning_search import Goal, Tuned
+from tailrec.tuning_search import Tuned
 from tailrec.tuning_study import Trial
 
 STOPPED = 130
@@ -51,8 +51,7 @@ def tune(
     with open_shop(shop) as opened:
         own = opened.recipe.source
         start = own if source is None or source.strip() == own.kind else source_named(source)
-        recipe = opened.recipe
-        goal = Goal(objective or recipe.objective, keep or recipe.keep, recipe.tail)
+        goal = opened.recipe.goal(objective, keep)
         try:
             with progress_bar() as tell:
                 tuned = opened.tune(

@@ -41,6 +41,23 @@ def fingerprint(split: Split) -> str:
     return digest.hexdigest()
 
 
+def write_splits(splits: Sequence[Split], folder: Path) -> list[Path]:
+    """Write several splits, each into a folder of its number, as `write_split` does.
+
+    What an earlier export left there of further splits is no split any more.
+
+    Returns:
+        The files.
+    """
+    for stale in folder.glob("*/split.json"):
+        stale.unlink()
+    return [
+        file
+        for number, split in enumerate(splits)
+        for file in write_split(split, folder / str(number))
+    ]
+
+
 def write_split(split: Split, folder: Path) -> list[Path]:
     """Write what another recommender may know of a split.
 

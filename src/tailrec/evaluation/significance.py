@@ -81,6 +81,8 @@ class Bootstrap:
         Raises:
             DataError: a and b are not of the same requests, or b is 0 for all.
         """
+        if not pairs:
+            return []
         for a, b in pairs:
             self._check(a, b)
         flat = [array for pair in pairs for array in pair]
@@ -106,8 +108,9 @@ class Bootstrap:
         """
         for figure in figures:
             self._check(figure, figure)
-        counts = self._sums([np.where(np.isnan(figure), 0.0, 1.0) for figure in figures])
-        sums = self._sums(figures)
+        known = [np.where(np.isnan(figure), 0.0, 1.0) for figure in figures]
+        both = self._sums([*known, *figures])
+        counts, sums = both[:, : len(known)], both[:, len(known) :]
         # A draw without a request that has the figure says nothing of it.
         drawn = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
         bounds = np.nanquantile(drawn, [0.025, 0.975], axis=0)
