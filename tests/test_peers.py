@@ -317,8 +317,11 @@ def test_a_runner_answers_each_window_once(library: Path) -> None:
 
 
 def test_windows_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    for name in ("10", "2", "0", "words"):
+    for name in ("10", "2", "0", "words", "3"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "split.json").write_text("{}", "utf-8")
+    # What is left of an earlier export is no window.
+    (tmp_path / "3" / "split.json").unlink()
     assert [folder.name for folder in run_all.windows(tmp_path)] == ["0", "2", "10"]
     with pytest.raises(SystemExit, match="--export"):
         run_all.windows(tmp_path / "words")

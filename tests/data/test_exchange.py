@@ -25,6 +25,7 @@ from tailrec.data.exchange import (
     read_slates,
     summary,
     write_split,
+    write_splits,
 )
 from tailrec.data.split import Split, cold_items, leave_one_out, time_windows, validation
 from tailrec.dataset import DAY_US, Catalog, Dataset
@@ -458,3 +459,11 @@ def test_slates_of_several_splits_must_say_which(tmp_path: Path) -> None:
         check_slates(path, splits)
     table.with_columns(split=pl.lit(splits[0].name)).write_parquet(path)
     check_slates(path, splits)
+
+
+def test_an_earlier_export_leaves_no_further_split(tmp_path: Path) -> None:
+    data = crowd(np.random.default_rng(5), n_users=120)
+    write_splits(time_windows(data, n=3, days=2), tmp_path)
+    files = write_splits(time_windows(data, n=1, days=2), tmp_path)
+    assert [path.parent.name for path in tmp_path.glob("*/split.json")] == ["0"]
+    assert all(path.exists() for path in files)
