@@ -93,7 +93,7 @@ def test_costs_are_measured(comparison: Comparison) -> None:
     for one in comparison.contenders:
         assert one.costs["fit_seconds"] > 0
         assert one.costs["slate_seconds"] > 0
-        assert one.costs["search_seconds"] < 0.1  # nothing was searched
+        assert one.costs["search_seconds"] < 1  # nothing was searched
         assert one.card is None
 
 
@@ -104,7 +104,9 @@ def test_the_first_is_judged(comparison: Comparison) -> None:
     assert [v.figure for v in comparison.verdicts if v.other == "ease"] == have
     assert {"ndcg@10", "recall@20/pareto", "recall@20/tail_users", "recall_ips@20"} <= set(have)
     assert set(comparison.intervals) == {"linear", "popular", "ease"}
-    assert all(list(own) == have for own in comparison.intervals.values())
+    # A draw of people does not normalise the weights of unbiased recall anew.
+    bounded = [name for name in have if not name.startswith("recall_ips")]
+    assert all(list(own) == bounded for own in comparison.intervals.values())
 
 
 def test_a_comparison_as_plain_values(comparison: Comparison, splits: list[Split]) -> None:
