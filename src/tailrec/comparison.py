@@ -6,6 +6,7 @@ seconds to choose options on an inner split; the test is seen once, at the end.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
@@ -236,6 +237,11 @@ class _Bench:
         self.masks: dict[str, BoolArray] = {name: is_tail(counts, name) for name in DEFINITIONS}
         self.facets: Facets = facets_of(split.train.catalog, features.features.words)
 
+    @cached_property
+    def inner(self) -> Split:
+        """The split that options are chosen on, cut once for all entries."""
+        return validation(self.split)
+
     def part(self, entry: Entry) -> Part:
         """An entry's options chosen, fitted and evaluated."""
         with measured() as search:
@@ -263,7 +269,7 @@ class _Bench:
         """The entry's options, chosen on an inner split where there is time for it."""
         if not entry.searched or self.rules.budget_s == 0:
             return entry.source
-        inner, goal = validation(self.split), self.rules.goal
+        inner, goal = self.inner, self.rules.goal
         trials = tune(
             entry.source,
             inner,

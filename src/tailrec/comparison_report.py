@@ -3,9 +3,7 @@
 import html
 import json
 from collections.abc import Sequence
-from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -47,6 +45,7 @@ from tailrec.comparison_words import (
     told,
 )
 from tailrec.evaluation.guards import CHECKS
+from tailrec.files import plain
 from tailrec.pages import folded, page, picture, write_bytes
 from tailrec.tuning_search import Goal
 
@@ -72,9 +71,7 @@ def write_report(
     Returns:
         Paths of comparison.json (what is not finite is null), figures.csv and index.html.
     """
-    values = json.dumps(
-        _finite(comparison.to_dict()), indent=2, default=str, allow_nan=False, ensure_ascii=False
-    )
+    values = json.dumps(plain(comparison.to_dict()), indent=2, allow_nan=False, ensure_ascii=False)
     files = {
         "comparison.json": values.encode(),
         "figures.csv": long_table(comparison).write_csv().encode(),
@@ -82,17 +79,6 @@ def write_report(
     }
     folder.mkdir(parents=True, exist_ok=True)
     return [write_bytes(folder / name, content) for name, content in files.items()]
-
-
-def _finite(value: Any) -> Any:
-    """The same without NaN and infinity, which JSON does not have."""
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(own) for key, own in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(own) for own in value]
-    return value
 
 
 def _body(comparison: Comparison, title: str) -> str:
