@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "tailrec"
 STEPS = (
     ("errors", "files", "columns", "items", "dataset", "protocols", "artifact", "cost", "pages"),
-    ("recipe", "recipe_file"),
+    ("recipe", "recipe_file", "wire"),
     ("data",),
     ("tail",),
     ("features",),
@@ -27,7 +27,7 @@ STEPS = (
     ("insight", "assistant"),
     ("simulate",),
     ("demo",),
-    ("distributed",),
+    ("distributed", "client"),
     ("serving",),
     ("settings",),
     ("dashboard", "cli", "testing"),
@@ -38,6 +38,9 @@ ONLY_IN = {
     "transformers": {"features", "candidates", "ranking", "assistant"},
     "sentence_transformers": {"features", "candidates", "ranking", "assistant"},
     "fastapi": {"serving"},
+    "uvicorn": {"serving"},
+    "prometheus_client": {"serving"},
+    "faststream": {"serving"},
     "sqlalchemy": {"data"},
     "typer": {"cli"},
     "rich": {"cli"},

@@ -34,6 +34,10 @@ AVAILABLE: Final = "available"
 
 ALIAS: Final = "alias"
 
+ITEM_IDS: Final = "item_ids"
+PROPENSITIES: Final = "propensities"
+MODEL: Final = "model"
+
 RANK: Final = "rank"
 SCORE: Final = "score"
 
@@ -90,16 +94,32 @@ ITEMS: Final = MappingProxyType(
 )
 USERS: Final = MappingProxyType({USER_ID: pl.String(), ATTRIBUTES: pl.String(), CREATED_AT: _UTC})
 ALIASES: Final = MappingProxyType({PLATFORM: pl.String(), ALIAS: pl.String(), USER_ID: pl.String()})
+SLATES: Final = MappingProxyType(
+    {
+        SLATE_ID: pl.String(),
+        USER_ID: pl.String(),
+        SESSION_ID: pl.String(),
+        TIMESTAMP: _UTC,
+        MODEL: pl.String(),
+        ARM: pl.String(),
+        ITEM_IDS: pl.String(),
+        PROPENSITIES: pl.String(),
+    }
+)
+"""What was served, a row a slate; `item_ids` and `propensities` are JSON lists by position."""
 
 TABLES: Final = MappingProxyType(
-    {"events": EVENTS, "items": ITEMS, "users": USERS, "aliases": ALIASES}
+    {"events": EVENTS, "items": ITEMS, "users": USERS, "aliases": ALIASES, "slates": SLATES}
 )
+LOGS: Final = ("events", "slates")
+"""Tables whose rows are never changed: one that is known already is ignored."""
 KEYS: Final = MappingProxyType(
     {
         "events": (EVENT_ID,),
         "items": (ITEM_ID,),
         "users": (USER_ID,),
         "aliases": (PLATFORM, ALIAS),
+        "slates": (SLATE_ID,),
     }
 )
 REQUIRED: Final = MappingProxyType(
@@ -108,5 +128,6 @@ REQUIRED: Final = MappingProxyType(
         "items": (ITEM_ID, TITLE),
         "users": (USER_ID,),
         "aliases": (PLATFORM, ALIAS, USER_ID),
+        "slates": (SLATE_ID, TIMESTAMP, ITEM_IDS),
     }
 )

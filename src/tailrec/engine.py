@@ -18,7 +18,7 @@ from tailrec.candidates.linear import Contributions, Linear, LinearModel
 from tailrec.candidates.neighbours import ItemKnn
 from tailrec.candidates.popular import Popular, PopularModel
 from tailrec.data.histories import Histories
-from tailrec.dataset import Catalog, Dataset
+from tailrec.dataset import Catalog, Dataset, Features
 from tailrec.errors import RecipeError, UnknownItem
 from tailrec.features.build import FeatureModel, FeatureRecipe
 from tailrec.features.text import Progress
@@ -34,6 +34,7 @@ from tailrec.items import (
     StrArray,
 )
 from tailrec.recipe import Recipe
+from tailrec.reranking.diversity import diversified
 
 AnyModel = LinearModel | ItemToItem | AlsModel | PopularModel
 AnySource = Annotated[
@@ -81,7 +82,8 @@ class EngineRecipe(Recipe):
         rng = np.random.default_rng(self.seed)
         model = self.source.fit(data, known.features, rng=rng)
         newcomers = self.newcomers.fit(data, known.features, rng=rng)
-        return Engine(self, data.catalog.ids, data.item_counts, known, model, newcomers)
+        none = known.features.rows(slice(0, 0))
+        return Engine(self, data.catalog.ids, data.item_counts, known, model, newcomers, none)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,12 @@ class Engine:
 
     Attributes:
         recipe: what it was fitted with.
-        ids: object [I], item ids by the engine's own catalogue number.
-        counts: int64 [I], training events of each item.
-        features: makes vectors of new items and of search words.
+        ids: object [I + N], item ids by the engine's own catalogue number.
+        counts: int64 [I + N], training events of each item.
+        features: of the I items of the fit; makes vectors of new items and of search words.
         model: proposes items.
         newcomers: answers where the model has nothing to go by.
+        arrivals: features of the N items that came after the fit.
     """
 
     recipe: EngineRecipe
@@ -121,6 +124,7 @@ class Engine:
     features: FeatureModel
     model: AnyModel
     newcomers: PopularModel
+    arrivals: Features
 
     def recommend(self, queries: QueryBatch, k: int) -> ItemsBatch:
         """Slates of k items, best first; the callable that evaluation takes.
@@ -167,7 +171,29 @@ class Engine:
         """
         asked = data.queries(users, include_seen=include_seen, tail=tail)
         own = np.array([self.index.get(name, PADDING) for name in data.catalog.ids], np.int32)
-        return _hiding(_renumbered(asked, own), hidden)
+        return replace(renumbered(asked, own), hidden=hidden)
+
+    def diversified(self, pools: ItemsBatch, k: int, strength: float) -> ItemsBatch:
+        """Slates of k from larger pools, trading relevance for variety of meaning.
+
+        Args:
+            pools: [B, P] scored items, best first.
+            k: places of a slate, at most P.
+            strength: 0..1; see `reranking.diversity`.
+        """
+        there = np.unique(pools.ids[pools.ids != PADDING])
+        known = there < len(self.features.features)
+        vectors = np.concatenate(
+            [
+                self.features.features.dense[there[known]],
+                self.arrivals.dense[there[~known] - len(self.features.features)],
+            ]
+        )
+        # Numbered among the pools' own items: nothing of the catalogue's size is copied.
+        own = np.where(pools.ids == PADDING, PADDING, np.searchsorted(there, pools.ids))
+        slates = diversified(replace(pools, ids=own.astype(np.int32)), vectors, k, strength)
+        back = np.append(there, PADDING)[slates.ids]  # padding is -1, the last of them
+        return replace(slates, ids=back.astype(np.int32))
 
     def explain(self, query: QueryBatch, item_id: str) -> Explanation:
         """Why an item has its place, exactly.
@@ -190,13 +216,14 @@ class Engine:
         every = self.model.candidates(query, len(self.ids)).ids[0]
         place = np.flatnonzero(every == item)
         rank = int(place[0]) + 1 if len(place) else None
-        excluded = bool(np.isin(item, query.exclude))
+        hidden = query.hidden is not None and query.hidden[item]
+        excluded = bool(hidden or np.isin(item, query.exclude))
         return Explanation(item_id, rank, excluded, self.model.explain(query, item))
 
     def with_items(self, catalog: Catalog) -> "Engine":
         """The engine, knowing every item of a catalogue; those it knew stay as they were.
 
-        A new item is recommended by its words alone, without a fit. Sources that know nothing
+        Nothing of the fit is copied: what is new stands beside it. A new item is recommended by its words alone, without a fit. Sources that know nothing
         but behaviour list it and never propose it.
         """
         new = ~np.isin(catalog.ids, self.ids)
@@ -205,17 +232,22 @@ class Engine:
         arrivals = Catalog(catalog.table.filter(new))
         ids = np.concatenate([self.ids, arrivals.ids])
         counts = np.concatenate([self.counts, np.zeros(len(arrivals), np.int64)])
-        new_features = self.features.transform(arrivals)
-        features = replace(self.features, features=self.features.features.below(new_features))
+        features = self.features.transform(arrivals)
         model = self.model
         if isinstance(model, LinearModel):
-            model = model.extended(new_features)
-        return replace(self, ids=ids, counts=counts, features=features, model=model)
+            model = model.extended(features)
+        all_arrivals = self.arrivals.below(features)
+        return replace(self, ids=ids, counts=counts, model=model, arrivals=all_arrivals)
 
     def artifact(self, card: Mapping[str, Any]) -> Artifact:
-        """The engine as files; see `from_artifact`."""
-        text, bounds = pack_strings(self.ids)
-        arrays: dict[str, Array] = {"ids.text": text, "ids.bounds": bounds, "counts": self.counts}
+        """The engine as it was fitted, as files; see `from_artifact`."""
+        fitted = slice(0, len(self.features.features))
+        text, bounds = pack_strings(self.ids[fitted])
+        arrays: dict[str, Array] = {
+            "ids.text": text,
+            "ids.bounds": bounds,
+            "counts": self.counts[fitted],
+        }
         parts = {"features": self.features, "source": self.model, "newcomers": self.newcomers}
         for name, part in parts.items():
             arrays |= {f"{name}.{key}": values for key, values in part.arrays().items()}
@@ -225,13 +257,15 @@ class Engine:
     def from_artifact(cls, artifact: Artifact, recipe: EngineRecipe, cache: Path | None) -> Self:
         """The engine that was saved; its arrays stay in the file."""
         arrays = artifact.arrays
+        features = recipe.features.restore(under(arrays, "features."), cache=cache)
         return cls(
             recipe,
             unpack_strings(arrays["ids.text"], arrays["ids.bounds"]),
             arrays["counts"],
-            recipe.features.restore(under(arrays, "features."), cache=cache),
+            features,
             recipe.source.restore(under(arrays, "source.")),
             recipe.newcomers.restore(under(arrays, "newcomers.")),
+            features.features.rows(slice(0, 0)),
         )
 
 
@@ -264,10 +298,10 @@ def _without(queries: QueryBatch, rows: Int64Array, shown: Int32Array) -> QueryB
     nothing = np.zeros(0, np.int32)
     none = nothing.astype(np.float32)
     empty = np.zeros(len(rows) + 1, np.int64)
-    return QueryBatch(empty, nothing, nothing, none, none, ptr, exclude)
+    return QueryBatch(empty, nothing, nothing, none, none, ptr, exclude, hidden=queries.hidden)
 
 
-def _renumbered(queries: QueryBatch, own: Int32Array) -> QueryBatch:
+def renumbered(queries: QueryBatch, own: Int32Array) -> QueryBatch:
     """The same requests in other catalogue numbers; items without one are dropped."""
     item, exclude = own[queries.item], own[queries.exclude]
     kept, out = item != PADDING, exclude != PADDING
@@ -282,17 +316,8 @@ def _renumbered(queries: QueryBatch, own: Int32Array) -> QueryBatch:
         out_upto[queries.exclude_ptr],
         exclude[out],
         queries.tail,
+        queries.hidden,
     )
-
-
-def _hiding(queries: QueryBatch, hidden: BoolArray | None) -> QueryBatch:
-    """The same requests, each excluding the hidden items too."""
-    if hidden is None or not hidden.any():
-        return queries
-    gone = np.broadcast_to(np.flatnonzero(hidden).astype(np.int32), (len(queries), hidden.sum()))
-    every = np.broadcast_to(True, gone.shape)
-    ptr, exclude = _joined(queries.exclude_ptr, queries.exclude, every, gone)
-    return replace(queries, exclude_ptr=ptr, exclude=exclude)
 
 
 def _joined(

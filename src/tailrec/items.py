@@ -133,6 +133,7 @@ class QueryBatch:
         exclude_ptr: int64 [B + 1], bounds of the exclusions.
         exclude: int32 [X], catalogue numbers never to be returned for the row.
         tail: 0..1, how far scores lean to the long tail (0: as learnt).
+        hidden: bool [I], items no row is shown; None hides none.
 
     Raises:
         ValueError: bounds and arrays do not fit together, or tail is not in 0..1.
@@ -146,6 +147,7 @@ class QueryBatch:
     exclude_ptr: Int64Array
     exclude: Int32Array
     tail: float = 0.0
+    hidden: BoolArray | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(self.item), len(self.age), len(self.days), len(self.weight)}
@@ -182,4 +184,5 @@ class QueryBatch:
             self.exclude_ptr[start : stop + 1] - self.exclude_ptr[start],
             self.exclude[out],
             self.tail,
+            self.hidden,
         )

@@ -195,7 +195,7 @@ def test_new_items_are_solved_as_if_they_had_been_there(rng: np.random.Generator
     old = Features(features.words[:last], features.dense[:last])
     new = Features(features.words[last:], features.dense[last:])
     grown = recipe.fit(short, old, rng=rng).extended(new)
-    column, expected = (m.matrix[:, [last]].toarray().ravel() for m in (grown, whole))
+    column, expected = (whole_matrix(m)[:, last] for m in (grown, whole))
     np.testing.assert_allclose(column, expected, atol=1e-4)
     np.testing.assert_array_equal(grown.counts, counts)
 
@@ -217,8 +217,59 @@ def test_what_a_new_item_says_is_what_the_formula_says(rng: np.random.Generator)
     np.fill_diagonal(text, 0)
     np.fill_diagonal(leads, 0)
     expected = np.linalg.inv(matrix)[N_ITEMS] @ (0.8 * text + leads)
-    row = grown.matrix[[N_ITEMS]].toarray().ravel()
+    row = whole_matrix(grown)[N_ITEMS]
     np.testing.assert_allclose(row[:N_ITEMS], expected[:N_ITEMS], atol=1e-4)
+
+
+def whole_matrix(model: LinearModel) -> np.ndarray:
+    """B with what arrivals add to it, dense [I + N, I + N]."""
+    late, _ = model.arrivals.matrix(model.recipe.text)
+    whole = late.toarray()
+    n_fitted = model.matrix.shape[0]
+    whole[:n_fitted, :n_fitted] += model.matrix.toarray()
+    return whole
+
+
+def test_arrivals_one_by_one_are_arrivals_at_once(rng: np.random.Generator) -> None:
+    data, features = random_dataset(rng), random_features(rng)
+    model = PLAIN.fit(data, features, rng=rng)
+    new = random_features(rng, 5)
+    at_once = model.extended(new)
+    one_by_one = model
+    for row in range(5):
+        one_by_one = one_by_one.extended(new.rows(slice(row, row + 1)))
+    np.testing.assert_allclose(whole_matrix(one_by_one), whole_matrix(at_once), atol=1e-6)
+    assert np.shares_memory(one_by_one.matrix.data, model.matrix.data)
+
+
+def test_slates_with_arrivals_are_those_of_the_whole_matrix(rng: np.random.Generator) -> None:
+    data, features = random_dataset(rng), random_features(rng)
+    plain = PLAIN.model_copy(update={"tilt": 0.0})
+    model = plain.fit(data, features, rng=rng).extended(random_features(rng, 4))
+    n_items = N_ITEMS + 4
+    history = np.array([1, N_ITEMS + 2, 3], np.int32)
+    weight = np.array([1.0, 0.5, 0.25], np.float32)
+    nothing = np.zeros(2, np.int64)
+    hidden = rng.random(n_items) < 0.3
+    query = QueryBatch(
+        np.array([0, 3]), history, np.zeros(3, np.int32), np.zeros(3, np.float32), weight,
+        nothing, np.zeros(0, np.int32), hidden=hidden,
+    )  # fmt: skip
+    expected = np.zeros(n_items, np.float32)
+    np.add.at(expected, history, weight)
+    expected = np.where(hidden, 0, expected @ whole_matrix(model))
+    found = model.candidates(query, n_items)[0]
+    # Sums in another order may differ by a hair's breadth around 0.
+    assert (
+        set(np.flatnonzero(expected > 1e-6))
+        <= set(found.ids)
+        <= set(np.flatnonzero(expected > -1e-6))
+    )
+    np.testing.assert_allclose(found.scores, expected[found.ids], atol=1e-5)
+    for item in range(n_items):
+        why = model.explain(query, item)
+        told = weight @ whole_matrix(model)[history, item]
+        assert why.score == pytest.approx(told, abs=1e-5)
 
 
 PLAIN_BONDS = Bonds(0.7, 0.4, 0.0, 0.0)

@@ -184,7 +184,7 @@ def test_an_empty_store(store: Store) -> None:
     assert store.read("events").schema == dict(c.EVENTS)
     assert list(store.stream("items")) == []
     assert store.write("events", events(0)) == 0
-    assert store.delete_user("u") == {"events": 0, "users": 0, "aliases": 0}
+    assert store.delete_user("u") == {"events": 0, "users": 0, "aliases": 0, "slates": 0}
     assert store.check() == []
 
 
@@ -192,7 +192,7 @@ def test_a_person_is_erased(store: Store) -> None:
     store.write("events", events(9))
     store.write("users", pl.DataFrame({"user_id": ["u1", "u2"], "attributes": ["{}", "{}"]}))
     store.write("aliases", pl.DataFrame({"platform": ["web"], "alias": ["one"], "user_id": ["u1"]}))
-    assert store.delete_user("u1") == {"events": 3, "users": 1, "aliases": 1}
+    assert store.delete_user("u1") == {"events": 3, "users": 1, "aliases": 1, "slates": 0}
     assert store.read("events")["user_id"].unique().sort().to_list() == ["u0", "u2"]
     assert store.read("users")["user_id"].to_list() == ["u2"]
     assert store.count("aliases") == 0
@@ -251,7 +251,7 @@ def test_a_bad_row_keeps_its_whole_batch_out(store: Store) -> None:
 
 
 def _erase_and(store: Store, then: Callable[[Connection], None]) -> None:
-    with store._database.transaction() as connection:
+    with store.database.transaction() as connection:
         connection.run(delete(TABLES["events"]))
         then(connection)
 

@@ -6,6 +6,9 @@ column, the row of A⁻¹ that j would get is x_j (1, -b), x_j = 1 / (A_jj - K_j
 B_jS = x_j (τ K_jS - bᵀ T_SS).
 """
 
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
@@ -14,6 +17,7 @@ from tailrec.candidates.basis import Basis
 from tailrec.candidates.heap import compiled, over_rows
 from tailrec.candidates.local import kernel_block, kernel_row, system, workspace
 from tailrec.candidates.nearest import nearest
+from tailrec.candidates.vectors import Vectors
 from tailrec.items import PADDING, Array, Float32Array, Int32Array
 
 Arrays = tuple[Array, ...]
@@ -65,52 +69,77 @@ def _solve_arrivals(
         rows[j, :m, 1] = own * (like - np.dot(column, among))
 
 
-def append_items(
-    matrix: sparse.csr_array, by_text: Float32Array, basis: Basis, share: float
-) -> tuple[sparse.csr_array, Float32Array]:
-    """Rows and columns of new items, beside those of the items there are.
+@dataclass(frozen=True)
+class Arrivals:
+    """What [N] items that came after the fit say for the I fitted ones, and these for them.
 
-    Args:
-        matrix: float32 CSR [I, I], B.
-        by_text: float32 [nnz], the text part of each of its entries.
-        basis: of I + N items, the new ones last.
-        share: τ.
-
-    Returns:
-        The same for I + N items.
+    Attributes:
+        n_fitted: I.
+        near: int32 [N, m], the fitted items each was solved over; padded.
+        columns: float32 [N, m, 2], what those say for it, by behaviour and by text for τ = 1.
+        rows: float32 [N, m, 2], what it says for those.
     """
-    n_old = matrix.shape[0]
-    old, new = basis.text.rows(slice(None, n_old)), basis.text.rows(slice(n_old, None))
-    near, _ = nearest(new, old, NEIGHBOURS)
-    parts = np.zeros((2, *near.shape, 2), np.float32)  # columns, rows; by behaviour, by text
-    behaviour, text = basis.behaviour_view(), basis.text.view()
-    with threadpool_limits(1):
-        over_rows(
-            len(near),
-            lambda some: _solve_arrivals((some.start, some.stop), near, behaviour, text, parts),
+
+    n_fitted: int
+    near: Int32Array
+    columns: Float32Array
+    rows: Float32Array
+
+    @classmethod
+    def none(cls, n_fitted: int) -> Self:
+        """Nothing came yet."""
+        parts = np.zeros((0, NEIGHBOURS, 2), np.float32)
+        return cls(n_fitted, np.zeros((0, NEIGHBOURS), np.int32), parts, parts)
+
+    def __len__(self) -> int:
+        return len(self.near)
+
+    def and_then(self, basis: Basis, text: Vectors, ridge: float) -> "Arrivals":
+        """These and further items, each solved over the fitted items nearest to it.
+
+        Args:
+            basis: of the fitted items.
+            text: kernel vectors of the further ones.
+            ridge: λ.
+        """
+        near, _ = nearest(text, basis.text, NEIGHBOURS)
+        # Only the rows that matter: the whole basis stays in the file it is mapped from.
+        around, place = np.unique(near[near != PADDING], return_inverse=True)
+        own = np.full(near.shape, PADDING, np.int32)
+        own[near != PADDING] = place
+        small = basis.among(around).grown(text, ridge)
+        parts = np.zeros((2, *near.shape, 2), np.float32)
+        behaviour, vectors = small.behaviour_view(), small.text.view()
+        with threadpool_limits(1):
+            over_rows(
+                len(near),
+                lambda some: _solve_arrivals(
+                    (some.start, some.stop), own, behaviour, vectors, parts
+                ),
+            )
+        return Arrivals(
+            self.n_fitted,
+            np.concatenate([self.near, near]),
+            np.concatenate([self.columns, parts[0]]),
+            np.concatenate([self.rows, parts[1]]),
         )
-    parts[..., 1] *= share
-    return _joined((matrix, by_text), near, parts[0], parts[1])
 
+    def matrix(self, share: float) -> tuple[sparse.csr_array, Float32Array]:
+        """What they add to the matrix of the fitted items.
 
-def _joined(
-    known: tuple[sparse.csr_array, Float32Array],
-    near: Int32Array,
-    columns: Float32Array,
-    rows: Float32Array,
-) -> tuple[sparse.csr_array, Float32Array]:
-    """Old entries, new columns on the right, new rows below."""
-    matrix, by_text = known
-    n_old, n_new = matrix.shape[0], len(near)
-    real = near != PADDING
-    new = np.repeat(np.arange(n_old, n_old + n_new, dtype=np.int32), real.sum(axis=1))
-    old = near[real]
-    row = np.concatenate([matrix.tocoo().coords[0], old, new])
-    column = np.concatenate([matrix.indices, new, old])
-    text = np.concatenate([by_text, columns[real][:, 1], rows[real][:, 1]])
-    both = np.concatenate([matrix.data, columns[real].sum(axis=1), rows[real].sum(axis=1)])
-    order = np.argsort(row, kind="stable")
-    bounds = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n_old + n_new))])
-    shape = (n_old + n_new, n_old + n_new)
-    grown = sparse.csr_array((both[order], column[order], bounds), shape=shape)
-    return grown, text[order]
+        Args:
+            share: τ.
+
+        Returns:
+            float32 CSR [I + N, I + N], and the text part of each of its entries.
+        """
+        n_items = self.n_fitted + len(self)
+        real = self.near != PADDING
+        new = np.repeat(np.arange(self.n_fitted, n_items, dtype=np.int32), real.sum(axis=1))
+        row, column = np.concatenate([[self.near[real], new], [new, self.near[real]]], axis=1)
+        parts = np.concatenate([self.columns[real], self.rows[real]])
+        order = np.argsort(row, kind="stable")
+        text = parts[order, 1] * np.float32(share)
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n_items))])
+        both = parts[order, 0] + text
+        return sparse.csr_array((both, column[order], bounds), shape=(n_items, n_items)), text

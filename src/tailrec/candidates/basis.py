@@ -41,6 +41,14 @@ class Basis:
             kernel_view(self.ridge, np.float32),
         )
 
+    def among(self, chosen: Array) -> "Basis":
+        """The basis of some items alone, numbered from 0.
+
+        Args:
+            chosen: [N] catalogue numbers, rising.
+        """
+        return Basis(self.text.rows(chosen), self.gram.among(chosen), self.ridge[chosen])
+
     def grown(self, text: Vectors, ridge: float) -> "Basis":
         """The basis with items appended that have no behaviour.
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from tailrec.candidates.heap import compiled, kernel_view, over_rows
 from tailrec.dataset import Dataset
-from tailrec.items import Array, Float32Array, Int32Array, Int64Array
+from tailrec.items import PADDING, Array, Float32Array, Int32Array, Int64Array
 
 Arrays = tuple[Array, ...]
 
@@ -42,6 +42,28 @@ class Gram:
     together: Float32Array
     leads: Float32Array
     diagonal: Float32Array
+
+    def among(self, chosen: Array) -> "Gram":
+        """The co-behaviour of some items with each other, numbered from 0.
+
+        Args:
+            chosen: [N] catalogue numbers, rising.
+        """
+        lengths = np.diff(self.indptr)[chosen]
+        start = np.concatenate([[0], np.cumsum(lengths)])
+        at = np.repeat(self.indptr[chosen] - start[:-1], lengths) + np.arange(start[-1])
+        number = np.full(len(self.diagonal), PADDING, np.int32)
+        number[chosen] = np.arange(len(chosen))
+        indices = number[self.indices[at]]
+        kept = indices != PADDING
+        upto = np.concatenate([[0], np.cumsum(kept)])
+        return Gram(
+            upto[start].astype(np.int64),
+            indices[kept],
+            self.together[at][kept],
+            self.leads[at][kept],
+            self.diagonal[chosen],
+        )
 
     def grown(self, n_new: int) -> "Gram":
         """The same co-behaviour with items appended that have none."""

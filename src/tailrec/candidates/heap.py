@@ -124,28 +124,40 @@ def _settle(scores: Float32Array, ids: Int32Array, size: int) -> None:
 
 
 @compiled
+def marked(n_items: int, hidden: Array) -> BoolArray:
+    """What is never shown, bool [n_items]; items numbered beyond it came after the fit."""
+    marks = np.zeros(n_items, np.bool_)
+    n_told = min(n_items, len(hidden))
+    marks[:n_told] = hidden[:n_told]
+    return marks
+
+
+@compiled
+def mark(marks: BoolArray, items: Array, hidden: Array, on: bool) -> None:
+    """Exclude a row's items, or take that back; what is hidden from all stays so."""
+    for item in items:
+        if item < len(marks):
+            marks[item] = on or (item < len(hidden) and hidden[item])
+
+
+@compiled
 def best_of_dense(
     dense: Float32Array,
-    exclude: tuple[Array, Array],
+    exclude: tuple[Array, Array, Array],
     ids: Int32Array,
     best: Float32Array,
 ) -> None:
-    """Fill `ids` and `best` [B, k] from dense [B, I], less the excluded (bounds, items)."""
-    hidden = np.zeros(dense.shape[1], np.bool_)
+    """Fill `ids` and `best` [B, k] from dense [B, I], less the excluded (bounds, items, hidden)."""
+    hidden = marked(dense.shape[1], exclude[2])
     for row in range(len(dense)):
         own = exclude[1][exclude[0][row] : exclude[0][row + 1]]
-        for item in own:
-            # An item numbered beyond the fit came later: it is not here to be hidden.
-            if item < len(hidden):
-                hidden[item] = True
+        mark(hidden, own, exclude[2], True)
         size, mine, scores, values = 0, ids[row], best[row], dense[row]
         for item in range(len(values)):
             if values[item] > 0.0 and not hidden[item]:
                 size = _offer(scores, mine, size, values[item], item)
         _settle(scores, mine, size)
-        for item in own:
-            if item < len(hidden):
-                hidden[item] = False
+        mark(hidden, own, exclude[2], False)
 
 
 @compiled
@@ -167,42 +179,60 @@ def _first_listed(
 
 
 @compiled
+def _add_up(
+    event: tuple[int, float],
+    matrix: tuple[Array, Array, Array],
+    sums: tuple[Float32Array, BoolArray, Int32Array],
+    n_touched: int,
+) -> int:
+    """Add one past item's row, weighted, to the sums; returns how many items are touched now."""
+    start, column, value = matrix
+    total, known, touched = sums
+    past, weight = event
+    if past + 1 >= len(start):
+        return n_touched
+    for entry in range(start[past], start[past + 1]):
+        item = column[entry]
+        if not known[item]:
+            known[item] = True
+            touched[n_touched] = item
+            n_touched += 1
+        total[item] += weight * value[entry]
+    return n_touched
+
+
+@compiled
 def best_of_product(
     history: tuple[Array, Array, Array],
-    matrix: tuple[Array, Array, Array],
+    matrices: tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]],
     final: tuple[Int32Array, Float32Array, Float32Array],
-    exclude: tuple[Array, Array],
+    exclude: tuple[Array, Array, Array],
     out: tuple[Int32Array, Float32Array],
 ) -> None:
-    """Fill ids and scores [B, k] from sparse [B, I] times sparse [I, I].
+    """Fill ids and scores [B, k] from sparse [B, I] times the sum of two sparse matrices.
 
-    A user's products add up in one dense row; only the entries it touched are looked at and
-    cleared again, so the cost goes with the entries and not with the catalogue.
+    The second matrix holds what items that came after the fit add; the first may have fewer
+    rows than it. A user's products add up in one dense row; only the entries it touched are
+    looked at and cleared again, so the cost goes with the entries and not with the catalogue.
 
     What `final` does to each entry of a row with a history: its item's prior [I] is added, then
     it is multiplied by its item's scale [I]. Before these stands the list of the items with a
     prior, best final score first: of the items a row did not touch, its first k are enough.
     """
     bound, past, weight = history
-    start, column, value = matrix
     _, given, scale = final
     total = np.zeros(len(scale), np.float32)
-    known = np.zeros(len(scale), np.bool_)
+    known = marked(len(scale), exclude[2])
     touched = np.empty(len(scale), np.int32)
+    sums = (total, known, touched)
     for row in range(len(bound) - 1):
         own = exclude[1][exclude[0][row] : exclude[0][row + 1]]
-        for item in own:
-            if item < len(known):
-                known[item] = True
+        mark(known, own, exclude[2], True)
         n_touched = 0
-        for event in range(bound[row], bound[row + 1]):
-            for entry in range(start[past[event]], start[past[event] + 1]):
-                item = column[entry]
-                if not known[item]:
-                    known[item] = True
-                    touched[n_touched] = item
-                    n_touched += 1
-                total[item] += weight[event] * value[entry]
+        for at in range(bound[row], bound[row + 1]):
+            event = (past[at], weight[at])
+            n_touched = _add_up(event, matrices[0], sums, n_touched)
+            n_touched = _add_up(event, matrices[1], sums, n_touched)
         size, mine, scores = 0, out[0][row], out[1][row]
         if bound[row] < bound[row + 1]:
             size = _first_listed(final, known, scores, mine)
@@ -213,10 +243,10 @@ def best_of_product(
             total[item] = 0.0
             known[item] = False
         _settle(scores, mine, size)
+        mark(known, own, exclude[2], False)
         for item in own:
-            if item < len(known):
+            if item < len(total):
                 total[item] = 0.0
-                known[item] = False
 
 
 @compiled

@@ -9,6 +9,7 @@ on top: being popular speaks for an item, and most with those who did little yet
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -17,7 +18,7 @@ from pydantic import Field
 from scipy import sparse
 
 from tailrec.artifact import under
-from tailrec.candidates.arrivals import append_items
+from tailrec.candidates.arrivals import Arrivals
 from tailrec.candidates.basis import Basis
 from tailrec.candidates.dense import solve_dense
 from tailrec.candidates.gram import Bonds, gram
@@ -117,8 +118,8 @@ class Linear(Recipe):
         by_text *= np.float32(self.text)
         matrix.data += by_text
         popular = Popular(half_life_days=self.half_life_days).fit(data, features, rng=rng)
-        prior = Prior.of(popular)
-        return LinearModel(self, matrix, by_text, data.item_counts, prior, kernel, basis)
+        prior, none = Prior.of(popular), Arrivals.none(data.n_items)
+        return LinearModel(self, matrix, by_text, data.item_counts, prior, kernel, basis, none)
 
     def _weights(self, data: Dataset) -> Float32Array:
         if self.half_life_days is None:
@@ -157,10 +158,12 @@ class LinearModel:
         recipe: the options it was fitted with.
         matrix: float32 CSR [I, I], B: what past item i says for item j.
         by_text: float32 [nnz], the text part of each entry of `matrix`.
-        counts: int64 [I], training events of each item.
+        counts: int64 [I + N], training events of each item.
         popular: the prior, kept whether or not the recipe gives it a weight.
         kernel: makes kernel vectors of new items' features.
         basis: what the columns were solved from; new items are solved from it too.
+        arrivals: N items that came after the fit, kept apart: the matrix, which processes share
+            in memory, stays as it is.
     """
 
     recipe: Linear
@@ -170,6 +173,7 @@ class LinearModel:
     popular: Prior
     kernel: TextKernel
     basis: Basis
+    arrivals: Arrivals
 
     def candidates(self, queries: QueryBatch, k: int) -> ItemsBatch:
         """The k best items a request; an empty history gives an empty row, prior or not.
@@ -195,6 +199,7 @@ class LinearModel:
             row_scale=row,
             column_scale=column,
             prior=(self.popular.ids, weight * self.popular.shares) if weight else None,
+            more=self._late[0] if len(self.arrivals) else None,
         )
 
     def explain(self, query: QueryBatch, item: int) -> Contributions:
@@ -216,9 +221,7 @@ class LinearModel:
         if scales is not None:
             share = share * scales[0][past] * scales[1][item]
             popularity *= float(scales[1][item])
-        like = sparse.csr_array((self.by_text, self.matrix.indices, self.matrix.indptr))
-        text = share * like[past][:, [item]].toarray().ravel()
-        both = share * self.matrix[past][:, [item]].toarray().ravel()
+        both, text = share * self._said_for(item, past)
         order = np.argsort(-np.abs(both), kind="stable")
         order = order[both[order] != 0]
         return Contributions(
@@ -235,16 +238,15 @@ class LinearModel:
             features: [N] rows of the new items, made with the vocabulary of the fit.
 
         Returns:
-            A model of I + N items; what it says of the first I among each other is unchanged.
+            A model of so many items more; what it says of the others is unchanged.
 
         Cost:
-            One small system an item.
+            One small system an item; nothing of the fit is copied.
         """
         text = self.kernel.vectors(features)
-        basis = self.basis.grown(text, self.recipe.ridge)
-        matrix, by_text = append_items(self.matrix, self.by_text, basis, self.recipe.text)
+        arrivals = self.arrivals.and_then(self.basis, text, self.recipe.ridge)
         counts = np.concatenate([self.counts, np.zeros(len(text.dense), np.int64)])
-        return replace(self, matrix=matrix, by_text=by_text, basis=basis, counts=counts)
+        return replace(self, arrivals=arrivals, counts=counts)
 
     def served_as(self, recipe: Linear) -> "LinearModel":
         """The same fit under other options that matter after it.
@@ -262,11 +264,28 @@ class LinearModel:
         matrix = sparse.csr_array(parts, shape=self.matrix.shape)
         return replace(self, recipe=recipe, matrix=matrix, by_text=text)
 
+    @cached_property
+    def _late(self) -> tuple[sparse.csr_array, Float32Array]:
+        """What the arrivals add to the matrix, and the text part of each entry."""
+        return self.arrivals.matrix(self.recipe.text)
+
+    def _said_for(self, item: int, past: Array) -> Float32Array:
+        """float32 [2, H]: what past items say for an item, all of it and the text part."""
+        said = np.zeros((2, len(past)), np.float32)
+        for matrix, by_text in ((self.matrix, self.by_text), self._late):
+            n_rows, n_columns = matrix.shape
+            known = np.flatnonzero(past < n_rows)
+            if item < n_columns:
+                for part, values in enumerate((matrix.data, by_text)):
+                    own = csr_over(values, matrix.indices, matrix.indptr, matrix.shape)
+                    said[part, known] += own[past[known]][:, [item]].toarray().ravel()
+        return said
+
     def _history(self, queries: QueryBatch) -> sparse.csr_array:
         recipe = self.recipe
         return history_weights(
             queries,
-            self.matrix.shape[0],
+            len(self.counts),
             decay=recipe.recall,
             half_life_days=recipe.half_life_days,
         )
@@ -280,13 +299,13 @@ class LinearModel:
         return row, np.float32(1) / row
 
     def arrays(self) -> dict[str, Array]:
-        """What was learnt, as plain arrays for an artifact."""
+        """What was learnt, as plain arrays for an artifact; arrivals are not part of it."""
         return {
             "indptr": self.matrix.indptr,
             "indices": self.matrix.indices,
             "data": self.matrix.data,
             "by_text": self.by_text,
-            "counts": self.counts,
+            "counts": self.counts[: self.matrix.shape[0]],
             **{f"popular.{name}": values for name, values in self.popular.arrays().items()},
             **{f"kernel.{name}": values for name, values in self.kernel.arrays().items()},
             **{f"basis.{name}": values for name, values in self.basis.arrays().items()},
@@ -304,4 +323,5 @@ class LinearModel:
             Prior.from_arrays(under(arrays, "popular.")),
             TextKernel.from_arrays(under(arrays, "kernel.")),
             Basis.from_arrays(under(arrays, "basis.")),
+            Arrivals.none(n_items),
         )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from pydantic import Field
 
-from tailrec.candidates.heap import compiled, kernel_view, over_rows
+from tailrec.candidates.heap import compiled, kernel_view, mark, marked, over_rows
 from tailrec.candidates.select import blank, exclusions
 from tailrec.dataset import DAY_US, Dataset, Features
 from tailrec.items import Array, Float32Array, Int32Array, ItemsBatch, QueryBatch
@@ -38,11 +38,11 @@ class PopularModel:
             [B, k], best first.
         """
         listed = (kernel_view(self.ids, np.int32), kernel_view(self.scores, np.float32))
-        bounds, excluded = exclusions(queries)
+        bounds, excluded, hidden = exclusions(queries)
         ids, best = blank(len(queries), k)
 
         def work(rows: slice) -> None:
-            exclude = (bounds[rows.start : rows.stop + 1], excluded)
+            exclude = (bounds[rows.start : rows.stop + 1], excluded, hidden)
             _first_of_list(listed, exclude, ids[rows], best[rows])
 
         over_rows(len(queries), work)
@@ -97,18 +97,15 @@ class Popular(Recipe):
 @compiled
 def _first_of_list(
     listed: tuple[Int32Array, Float32Array],
-    exclude: tuple[Array, Array],
+    exclude: tuple[Array, Array, Array],
     ids: Int32Array,
     best: Float32Array,
 ) -> None:
-    """Fill `ids` and `best` [B, k] from one list, less each row's excluded (bounds, items)."""
-    n_items = listed[0].max() + 1 if len(listed[0]) else 0
-    hidden = np.zeros(n_items, np.bool_)
+    """Fill `ids` and `best` [B, k] from one list, less the excluded (bounds, items, hidden)."""
+    hidden = marked(listed[0].max() + 1 if len(listed[0]) else 0, exclude[2])
     for row in range(len(ids)):
         own = exclude[1][exclude[0][row] : exclude[0][row + 1]]
-        for item in own:
-            if item < n_items:
-                hidden[item] = True
+        mark(hidden, own, exclude[2], True)
         size = 0
         for place in range(len(listed[0])):
             if size == ids.shape[1]:
@@ -116,6 +113,4 @@ def _first_of_list(
             if not hidden[listed[0][place]]:
                 ids[row, size], best[row, size] = listed[0][place], listed[1][place]
                 size += 1
-        for item in own:
-            if item < n_items:
-                hidden[item] = False
+        mark(hidden, own, exclude[2], False)

@@ -28,11 +28,18 @@ from tailrec.items import (
     QueryBatch,
 )
 
-Ragged = tuple[Array, Array]
-"""Bounds [R + 1] and items of rows of different lengths."""
+Left = tuple[Array, Array, Array]
+"""What is left out: bounds [R + 1] and items of each row, and items hidden from all, bool [I]."""
 
 DENSE_ENTRIES = 1 << 24
 """Entries of the largest dense block made on the way to candidates: 64 MiB of float32."""
+
+NOTHING = (
+    kernel_view(np.zeros(1), np.int64),
+    kernel_view(np.zeros(0), np.int32),
+    kernel_view(np.zeros(0), np.float32),
+)
+"""A sparse matrix without rows, as kernels take it."""
 
 
 def row_blocks(n_rows: int, n_columns: int) -> list[slice]:
@@ -96,23 +103,23 @@ def top_k(scores: Float32Array, queries: QueryBatch, k: int) -> ItemsBatch:
     return ItemsBatch(*best_of_rows(scores, exclusions(queries), k))
 
 
-def best_of_rows(dense: Float32Array, exclude: Ragged, k: int) -> tuple[Int32Array, Float32Array]:
+def best_of_rows(dense: Float32Array, exclude: Left, k: int) -> tuple[Int32Array, Float32Array]:
     """Columns and values [R, k] of the largest positive entries of each row, largest first.
 
     Args:
         dense: float32 [R, I].
-        exclude: bounds [R + 1] and columns: what each row leaves out.
+        exclude: columns that are left out.
         k: width of the result, at least 1.
 
     Returns:
         int32 [R, k], `PADDING` where a row has fewer; float32 [R, k], -inf there.
     """
     values = kernel_view(dense, np.float32)
-    bounds, excluded = kernel_view(exclude[0], np.int64), kernel_view(exclude[1], np.int32)
+    bounds, excluded, hidden = exclude
     ids, best = blank(len(values), k)
 
     def work(rows: slice) -> None:
-        own = (bounds[rows.start : rows.stop + 1], excluded)
+        own = (bounds[rows.start : rows.stop + 1], excluded, hidden)
         best_of_dense(values[rows], own, ids[rows], best[rows])
 
     over_rows(len(values), work)
@@ -128,6 +135,7 @@ def sparse_candidates(
     row_scale: Float32Array | None = None,
     column_scale: Float32Array | None = None,
     prior: tuple[Int32Array, Float32Array] | None = None,
+    more: sparse.csr_array | None = None,
 ) -> ItemsBatch:
     """The best k items by `weights @ item_matrix`, never forming the [B, I] product.
 
@@ -139,6 +147,7 @@ def sparse_candidates(
         row_scale: [I], multiplies row i of the item matrix.
         column_scale: [I], multiplies column j of the item matrix, and its prior; above 0.
         prior: items [M] and what each has in every row whose weights are not empty, [M], above 0.
+        more: [I, I], added to the item matrix, which may then have fewer rows and columns.
 
     Returns:
         [B, k], best first; only scores above 0.
@@ -146,16 +155,17 @@ def sparse_candidates(
     bound, past, weight = csr_view(weights)
     if row_scale is not None:
         weight = kernel_view(weight * row_scale[past], np.float32)
-    plain = np.ones(item_matrix.shape[1]) if column_scale is None else column_scale
-    matrix, scale = csr_view(item_matrix), kernel_view(plain, np.float32)
+    plain = np.ones(weights.shape[1]) if column_scale is None else column_scale
+    matrices = csr_view(item_matrix), NOTHING if more is None else csr_view(more)
+    scale = kernel_view(plain, np.float32)
     final = (*_best_first(prior, scale), scale)
-    bounds, excluded = exclusions(queries)
+    bounds, excluded, hidden = exclusions(queries)
     ids, best = blank(len(queries), k)
 
     def work(rows: slice) -> None:
         history = (bound[rows.start : rows.stop + 1], past, weight)
-        exclude = (bounds[rows.start : rows.stop + 1], excluded)
-        best_of_product(history, matrix, final, exclude, (ids[rows], best[rows]))
+        exclude = (bounds[rows.start : rows.stop + 1], excluded, hidden)
+        best_of_product(history, matrices, final, exclude, (ids[rows], best[rows]))
 
     over_rows(len(queries), work)
     return ItemsBatch(ids, best)
@@ -185,8 +195,9 @@ def strongest(rows: sparse.csr_array | Float32Array, keep: int) -> sparse.csr_ar
     """
     keep = min(keep, rows.shape[1])
     if isinstance(rows, np.ndarray):
-        nothing = (np.zeros(len(rows) + 1, np.int64), np.zeros(0, np.int32))
-        places, _ = best_of_rows(np.abs(rows), nothing, keep)
+        nothing = np.zeros(len(rows) + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, bool)
+        views = (kernel_view(part, part.dtype.type) for part in nothing)
+        places, _ = best_of_rows(np.abs(rows), (*views,), keep)  # type: ignore[arg-type]
         kept = places != PADDING
         values, columns = np.take_along_axis(rows, places, axis=1)[kept], places[kept]
     else:
@@ -210,9 +221,14 @@ def padded_to_csr(ids: Int32Array, values: Float32Array, n_columns: int) -> spar
     return _rows_to_csr(kept, ids[kept], values[kept], n_columns)
 
 
-def exclusions(queries: QueryBatch) -> Ragged:
-    """Bounds and items of what each request excludes, as kernels take them."""
-    return kernel_view(queries.exclude_ptr, np.int64), kernel_view(queries.exclude, np.int32)
+def exclusions(queries: QueryBatch) -> Left:
+    """What requests leave out, each and all, as kernels take it."""
+    hidden = np.zeros(0, np.bool_) if queries.hidden is None else queries.hidden
+    return (
+        kernel_view(queries.exclude_ptr, np.int64),
+        kernel_view(queries.exclude, np.int32),
+        kernel_view(hidden, np.bool_),
+    )
 
 
 def blank(n_rows: int, k: int) -> tuple[Int32Array, Float32Array]:

@@ -26,6 +26,7 @@ class PostgresDatabase(Database):
         {
             "text": 'TEXT COLLATE "C"',
             "real": "DOUBLE PRECISION",
+            "whole": "BIGINT",
             "instant": "TIMESTAMPTZ",
             "boolean": "BOOLEAN",
             "strict": "",

@@ -1,15 +1,25 @@
 """How rows get into the store's tables, and how ids in them are rewritten."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
-from sqlalchemy import TableClause, and_, delete, func, select, true, update
+from sqlalchemy import (
+    Select,
+    TableClause,
+    and_,
+    delete,
+    func,
+    literal_column,
+    select,
+    true,
+    update,
+)
 
 from tailrec import columns as c
 from tailrec.data.backend import Connection, Database
 from tailrec.data.rows import latest, schema_of
-from tailrec.data.schema import TABLES
+from tailrec.data.schema import ITEM_REVISIONS, REVISIONS, TABLES
 from tailrec.errors import SchemaError
 
 _STAGED: Final = "tailrec_staged"
@@ -23,20 +33,20 @@ def put(database: Database, connection: Connection, table: str, frame: pl.DataFr
     Args:
         database: where the connection leads.
         connection: in a transaction.
-        table: a name in `columns.TABLES`; events that are known are left as they are.
-        frame: all columns of the table; events without repeated ids.
+        table: a name in `columns.TABLES`; rows of `columns.LOGS` that are known stay as they are.
+        frame: all columns of the table; rows of logs without repeated ids.
 
     Returns:
         How many rows are new.
     """
     own, keys = TABLES[table], list(c.KEYS[table])
-    if table != "events":
+    if table not in c.LOGS:
         frame = latest(frame, c.KEYS[table])
     staged = connection.stage(_STAGED, frame)
     # SQLite cannot tell ON CONFLICT from a join's ON unless the select has a WHERE.
     every = select(*staged.c).where(true())
     insert = database.insert_into(own).from_select(frame.columns, every)
-    if table == "events":
+    if table in c.LOGS:
         n_new = connection.changed(insert.on_conflict_do_nothing(index_elements=keys))
     else:
         same = and_(*(staged.c[key] == own.c[key] for key in keys))
@@ -48,8 +58,32 @@ def put(database: Database, connection: Connection, table: str, frame: pl.DataFr
             if name not in keys
         }
         connection.run(insert.on_conflict_do_update(index_elements=keys, set_=merged))
+    if table == "items":
+        mark_items(database, connection, select(staged.c.item_id), gone=False)
     connection.drop(staged)
     return n_new
+
+
+def mark_items(
+    database: Database, connection: Connection, chosen: Select[Any], *, gone: bool
+) -> None:
+    """Say that items changed, for those who hold the catalogue in memory.
+
+    Args:
+        database: where the connection leads.
+        connection: in a transaction; until it ends, nobody else changes items.
+        chosen: selects their ids.
+        gone: they were deleted.
+    """
+    # The counter's row is locked to the end of the transaction, so revisions are seen in order.
+    clock = REVISIONS.c
+    connection.run(update(REVISIONS).where(clock.name == "items").values(value=clock.value + 1))
+    now = select(clock.value).where(clock.name == "items").scalar_subquery()
+    ids = chosen.subquery()
+    marks = select(ids.c.item_id, now, literal_column(str(int(gone)))).where(true())
+    insert = database.insert_into(ITEM_REVISIONS).from_select(ITEM_REVISIONS.c.keys(), marks)
+    told = {name: insert.excluded[name] for name in ("revision", "gone")}
+    connection.run(insert.on_conflict_do_update(index_elements=[c.ITEM_ID], set_=told))
 
 
 def rewrite(
@@ -128,4 +162,6 @@ def _fold(database: Database, connection: Connection, table: str, moves: TableCl
     if from_old.is_empty():
         return
     connection.run(delete(own).where(own.c[key].in_(select(moves.c.old))))
+    if table == "items":
+        mark_items(database, connection, select(moves.c.old.label(c.ITEM_ID)), gone=True)
     put(database, connection, table, pl.concat([from_old.sort(pl.all()), from_new]))

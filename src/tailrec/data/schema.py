@@ -46,6 +46,26 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType(
 
 _VERSION = Table("tailrec_schema", _METADATA, Column("version", Integer))
 
+REVISIONS = Table("revisions", _METADATA, Column("name", Text), Column("value", BigInteger))
+"""Counters that grow with every change of what they name; a change waits for the one before."""
+
+ITEM_REVISIONS = Table(
+    "item_revisions",
+    _METADATA,
+    Column(c.ITEM_ID, Text),
+    Column("revision", BigInteger),
+    Column("gone", Integer),
+)
+"""The revision of `items` that last changed an item, and whether it was deleted then."""
+
+KEYS = Table(
+    "access_keys",
+    _METADATA,
+    *(Column(name, Text) for name in ("key_id", "digest", "role", "label")),
+    *(Column(name, _SQL_TYPES[c.EVENTS[c.TIMESTAMP]]) for name in ("created_at", "revoked_at")),
+)
+"""Keys to the service; of the secret there is only a digest."""
+
 STEPS: Final[Sequence[Sequence[str]]] = (
     (
         """CREATE TABLE events (
@@ -67,6 +87,23 @@ STEPS: Final[Sequence[Sequence[str]]] = (
             platform {text} NOT NULL, alias {text} NOT NULL, user_id {text} NOT NULL,
             PRIMARY KEY (platform, alias)) {strict}""",
         "CREATE INDEX aliases_by_user ON aliases (user_id)",
+    ),
+    (
+        """CREATE TABLE slates (
+            slate_id {text} NOT NULL PRIMARY KEY, user_id {text}, session_id {text},
+            "timestamp" {instant} NOT NULL, model {text}, arm {text}, item_ids {text} NOT NULL,
+            propensities {text}) {strict}""",
+        'CREATE INDEX slates_by_user ON slates (user_id, "timestamp")',
+        """CREATE TABLE revisions (
+            name {text} NOT NULL PRIMARY KEY, value {whole} NOT NULL) {strict}""",
+        "INSERT INTO revisions (name, value) VALUES ('items', 0)",
+        """CREATE TABLE item_revisions (
+            item_id {text} NOT NULL PRIMARY KEY, revision {whole} NOT NULL,
+            gone INTEGER NOT NULL) {strict}""",
+        "CREATE INDEX item_revisions_by_revision ON item_revisions (revision)",
+        """CREATE TABLE access_keys (
+            key_id {text} NOT NULL PRIMARY KEY, digest {text} NOT NULL, role {text} NOT NULL,
+            label {text}, created_at {instant} NOT NULL, revoked_at {instant}) {strict}""",
     ),
 )
 """Step n takes a store from version n to n + 1. A step that was released is never edited:

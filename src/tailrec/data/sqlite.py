@@ -38,6 +38,7 @@ class SqliteDatabase(Database):
         {
             "text": "TEXT",
             "real": "REAL",
+            "whole": "INTEGER",
             "instant": "INTEGER",
             "boolean": "INTEGER",
             "strict": "STRICT",

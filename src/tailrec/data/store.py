@@ -41,14 +41,14 @@ _BATCH_ROWS: Final = 500_000
 
 
 class Store:
-    """Events, items, users and aliases of one shop, in SQLite or PostgreSQL.
+    """Events, items, users, aliases and served slates of one shop, in SQLite or PostgreSQL.
 
     Threads may share a store. Readers never wait for a writer; a write counts whole or not at
     all, also where the process is killed in its middle. Close it, or use it in a `with`.
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
         events = TABLES["events"].c
         newest = select(*events).where(events.user_id == bindparam("user_id"))
         newest = newest.order_by(events.timestamp.desc(), events.event_id.desc())
@@ -80,7 +80,7 @@ class Store:
 
     def close(self) -> None:
         """Close every connection."""
-        self._database.close()
+        self.database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -118,10 +118,12 @@ class Store:
             # Made ids start with the time, so two of three indexes grow at their end; and
             # writers of the same events take them in one order, which rules out deadlocks.
             frame = frame.sort(c.EVENT_ID)
+        elif table == "slates":
+            frame = frame.unique(c.SLATE_ID, keep="first").sort(c.SLATE_ID)
         if frame.is_empty():
             return 0
-        with self._database.transaction() as connection:
-            return put(self._database, connection, table, frame)
+        with self.database.transaction() as connection:
+            return put(self.database, connection, table, frame)
 
     def read(
         self,
@@ -184,7 +186,7 @@ class Store:
         """
         if limit < 1:
             raise ValueError(f"limit is {limit}; it must be at least 1")
-        with self._database.connection() as connection:
+        with self.database.connection() as connection:
             rows = connection.rows(self._history, at_most=limit, user_id=user_id, n_rows=limit)
         return typed(rows, c.EVENTS)
 
@@ -195,32 +197,32 @@ class Store:
             SchemaError: an unknown table.
         """
         schema_of(table)
-        with self._database.connection() as connection:
+        with self.database.connection() as connection:
             return _count(connection, table)
 
     def span(self) -> tuple[datetime, datetime] | None:
         """Moments of the oldest and the newest event; None without events."""
-        with self._database.connection() as connection:
+        with self.database.connection() as connection:
             return self._span(connection)
 
     def delete_user(self, user_id: str) -> dict[str, int]:
-        """Erase a person: events, attributes and aliases.
+        """Erase a person: events, slates, attributes and aliases.
 
         Returns:
             Rows erased by table; all 0 where the user is unknown.
         """
         tables = [name for name, schema in c.TABLES.items() if c.USER_ID in schema]
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             erased = {
                 name: len(connection.rows(_delete_of(TABLES[name], user_id))) for name in tables
             }
         if any(erased.values()):
-            with self._database.connection() as connection:
-                self._database.scrub(connection)
+            with self.database.connection() as connection:
+                self.database.scrub(connection)
         return erased
 
     def rewrite_users(self, mapping: pl.DataFrame) -> int:
-        """Make one person of several ids: events, aliases and attributes move to the new id.
+        """Make one person of several ids: events, slates, aliases, attributes move to the new id.
 
         What the new id has stored wins over what comes with an old one. Events keep their ids.
 
@@ -233,7 +235,7 @@ class Store:
         Raises:
             SchemaError: the mapping has other columns, or leads from an old id to another.
         """
-        return self._rewrite("users", mapping, pointers=("events", "aliases"))
+        return self._rewrite("users", mapping, pointers=("events", "aliases", "slates"))
 
     def rewrite_items(self, mapping: pl.DataFrame) -> int:
         """Make one product of several ids; as `rewrite_users`."""
@@ -247,10 +249,11 @@ class Store:
         within the span goes unseen: reading all of them would be the price.
         """
         events = TABLES["events"].c
-        with self._database.connection() as connection:
+        with self.database.connection() as connection:
             facts = {
-                "schema": version_of(connection, self._database),
-                "rows": {name: _count(connection, name) for name in c.TABLES},
+                "schema": version_of(connection, self.database),
+                # What was served is not learnt from.
+                "rows": {name: _count(connection, name) for name in c.TABLES if name != "slates"},
                 "span": [str(moment) for moment in self._span(connection) or ()],
                 "users": connection.rows(select(func.count(distinct(events.user_id)))).item(),
                 "newest": connection.rows(select(func.max(events.event_id))).item(),
@@ -264,11 +267,11 @@ class Store:
 
         Cost: reads the whole file in SQLite.
         """
-        with self._database.connection() as connection:
-            wrong = self._database.problems(connection)
+        with self.database.connection() as connection:
+            wrong = self.database.problems(connection)
         for name, table in TABLES.items():
             try:
-                with self._database.connection() as connection:
+                with self.database.connection() as connection:
                     connection.rows(select(*table.c).limit(0))
             except StoreError as error:
                 wrong.append(f"table {name} cannot be read; {error}")
@@ -277,24 +280,24 @@ class Store:
     def _scan(
         self, statement: Select[Any], schema: dict[str, pl.DataType], batch_rows: int
     ) -> Iterator[pl.DataFrame]:
-        with self._database.connection() as connection:
-            yield from self._database.scan(connection, statement, schema, batch_rows)
+        with self.database.connection() as connection:
+            yield from self.database.scan(connection, statement, schema, batch_rows)
 
     def _window(
         self, since: datetime | None, until: datetime | None
     ) -> Iterator[ColumnElement[bool]]:
         moment = TABLES["events"].c.timestamp
         if since is not None:
-            yield moment >= self._database.instant(since)
+            yield moment >= self.database.instant(since)
         if until is not None:
-            yield moment < self._database.instant(until)
+            yield moment < self.database.instant(until)
 
     def _rewrite(self, table: str, mapping: pl.DataFrame, *, pointers: Sequence[str]) -> int:
         moves = checked_moves(mapping)
         if moves.is_empty():
             return 0
-        with self._database.transaction() as connection:
-            return rewrite(self._database, connection, table, moves, pointers=pointers)["events"]
+        with self.database.transaction() as connection:
+            return rewrite(self.database, connection, table, moves, pointers=pointers)["events"]
 
     def _span(self, connection: Connection) -> tuple[datetime, datetime] | None:
         moment = TABLES["events"].c.timestamp
