@@ -21,7 +21,9 @@ STEPS = (
     ("contender",),
     ("verdicts",),
     ("comparison",),
-    ("search", "shop_recipe"),
+    ("search", "person", "arrange"),
+    ("model", "shop_recipe"),
+    ("assortment",),
     ("shop",),
     ("slates", "doctor"),
     ("insight", "assistant"),
@@ -31,6 +33,7 @@ STEPS = (
     ("serving",),
     ("settings",),
     ("dashboard", "cli", "testing"),
+    ("__main__",),
 )
 STEP_OF = {room: step for step, rooms in enumerate(STEPS) for room in rooms}
 ONLY_IN = {

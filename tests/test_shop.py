@@ -155,7 +155,7 @@ def test_leftovers_of_killed_fits_go_and_nothing_else(shop: Shop) -> None:
 def test_erasing_a_person_leaves_no_trace_in_the_next_fit(shop: Shop, tmp_path: Path) -> None:
     user = str(shop.dataset().user_ids[3])
     n_events = len(shop.store.history(user, limit=10_000))
-    assert shop.erase(user) == {"events": n_events, "users": 1, "aliases": 0}
+    assert shop.erase(user) == {"events": n_events, "users": 1, "aliases": 0, "slates": 0}
     assert not len(shop.store.history(user))
     assert user not in shop.dataset().user_ids
     version = shop.fit().version
@@ -219,7 +219,7 @@ def test_hidden_is_what_is_gone_or_not_for_sale(tmp_path: Path) -> None:
         shop.fit()
         engine = shop.engine()
         # i4 and i5 have events and no row.
-        assert engine.ids[shop.hidden(engine)].tolist() == ["i1", "i4", "i5"]
+        assert engine.ids[shop.assortment().hidden].tolist() == ["i1", "i4", "i5"]
 
 
 def test_a_model_that_is_missing_or_damaged_is_named(shop: Shop) -> None:

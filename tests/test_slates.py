@@ -55,7 +55,7 @@ def test_seen_items_come_back_when_asked_for(fitted: Shop) -> None:
 def test_somebody_unknown_gets_what_is_popular(fitted: Shop) -> None:
     slate = recommended(fitted, user="nobody we know", ask=Ask(k=5))
     engine = fitted.engine()
-    sold = ~fitted.hidden(engine)
+    sold = ~fitted.assortment().hidden
     popular = [engine.ids[item] for item in engine.newcomers.ids if sold[item]]
     assert slate[c.ITEM_ID].to_list() == popular[:5]
 
@@ -204,7 +204,7 @@ def test_later_events_are_unknown_as_of_an_instant(fitted: Shop) -> None:
     assert set(slates[c.USER_ID]) == set(known.user_ids)
     assert known.n_events < fitted.dataset().n_events / 1.5
     engine = fitted.engine()
-    hidden = fitted.hidden(engine)
+    hidden = fitted.assortment().hidden
     expected = engine.recommend(engine.queries(known, hidden=hidden), 5)
     assert slates[c.ITEM_ID].to_list() == engine.ids[expected.ids.ravel()].tolist()
 

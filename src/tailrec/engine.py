@@ -223,8 +223,9 @@ class Engine:
     def with_items(self, catalog: Catalog) -> "Engine":
         """The engine, knowing every item of a catalogue; those it knew stay as they were.
 
-        Nothing of the fit is copied: what is new stands beside it. A new item is recommended by its words alone, without a fit. Sources that know nothing
-        but behaviour list it and never propose it.
+        Nothing of the fit is copied: what is new stands beside it. A new item is recommended by
+        its words alone, without a fit. Sources that know nothing but behaviour list it and never
+        propose it.
         """
         new = ~np.isin(catalog.ids, self.ids)
         if not new.any():

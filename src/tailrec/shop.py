@@ -5,7 +5,6 @@
     myshop/ tailrec.toml  store.db  models/<version>/  models/current  tuning/  cache/
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,21 +21,23 @@ from tailrec import columns as c
 from tailrec.artifact import (
     clear_leftovers,
     get_current,
-    load_artifact,
     save_artifact,
     set_current,
 )
+from tailrec.assortment import Assortment
 from tailrec.comparison import Comparison, Entry, Rules, Tell, compare
 from tailrec.data.histories import Histories, Weights, build_dataset, settle_repeats
 from tailrec.data.leaks import check_no_leak
+from tailrec.data.live import Live, impressions
 from tailrec.data.split import Split, cold_items, has_real_times, leave_one_out, time_windows
 from tailrec.data.store import Store
-from tailrec.dataset import Catalog, Dataset
+from tailrec.dataset import Dataset
 from tailrec.engine import AnySource, Engine, EngineRecipe
 from tailrec.errors import ArtifactError, DataError, RecipeError, StoreError
 from tailrec.features.build import FeatureModel
 from tailrec.features.text import Progress
-from tailrec.items import PADDING, BoolArray
+from tailrec.items import PADDING
+from tailrec.model import Model, load_model
 from tailrec.shop_recipe import NEW_SHOP, RECIPE, ShopRecipe, write_source
 from tailrec.tail.segments import equal_windows, movement
 from tailrec.tail.value import ValuableTail, valuable_tail
@@ -153,7 +154,8 @@ class Shop:
     def activity(self) -> Dataset:
         """Everything that happened, every repeat and impression included, each counting 1."""
         recipe = Histories(weights=Weights.of_all(1.0), repeats="all")
-        return build_dataset(self.store.read("events"), self.store.read("items"), recipe)
+        events = pl.concat([self.store.read("events"), impressions(self.store.read("slates"))])
+        return build_dataset(events, self.store.read("items"), recipe)
 
     def valuable_tail(self) -> ValuableTail:
         """The tail's items by their signs of value; demand by meaning where a model is fitted."""
@@ -164,9 +166,8 @@ class Shop:
             row = {item_id: place for place, item_id in enumerate(engine.ids)}
             # Whatever has events and no row in the catalogue is unknown to the engine.
             known = np.array([row.get(item_id, PADDING) for item_id in data.catalog.ids])
-            vectors = np.where(
-                known[:, None] == PADDING, np.float32(0), engine.features.features.dense[known]
-            )
+            dense = engine.features.features.below(engine.arrivals).dense
+            vectors = np.where(known[:, None] == PADDING, np.float32(0), dense[known])
         return valuable_tail(data, vectors=vectors, definition=self.recipe.tail)
 
     def movers(self, windows: int = 4) -> pl.DataFrame:
@@ -288,8 +289,10 @@ class Shop:
         engine = recipe.fit(data, features=features)
         card = self._card(data, engine, started, tuned)
         version = f"{started:%Y%m%dT%H%M%S.%f}-{card['data']['fingerprint'][:6]}"
+        again = self.recipe.repurchase.fit(whole)
+        model = Model.of(version, engine, data.catalog, self.recipe.search, again, card=card)
         clear_leftovers(self.models)
-        save_artifact(engine.artifact(card), self.models / version)
+        save_artifact(model.artifact(), self.models / version)
         set_current(self.models, version)
         return Fitted(version, card, tuned.trials if tuned else [])
 
@@ -333,11 +336,11 @@ class Shop:
         """
         self.recipe = write_source(self.folder / RECIPE, source)
 
-    def engine(self, version: str | None = None) -> Engine:
-        """A fitted engine that knows every item now in the store.
+    def model(self, version: str | None = None) -> Model:
+        """A model as it was fitted.
 
         Args:
-            version: name of a model; the one that is served where None.
+            version: its name; the one that is served where None.
 
         Raises:
             ArtifactError: nothing was fitted yet, or the model is missing or damaged.
@@ -348,15 +351,29 @@ class Shop:
         if name not in self.versions():
             known = ", ".join(self.versions()) or "none"
             raise ArtifactError(f"model {name!r} is not in {self.models} (there: {known})")
-        folder = self.models / name
-        artifact = load_artifact(folder)
-        try:
-            recipe = EngineRecipe.parse(tomllib.loads(artifact.recipe), origin=str(folder))
-            engine = Engine.from_artifact(artifact, recipe, self.cache)
-        except (ValueError, KeyError) as error:  # a bad option and a missing array, too
-            message = f"{folder} does not fit this version of tailrec ({error})"
-            raise ArtifactError(f"{message}; fit again with `tailrec fit`") from error
-        return engine.with_items(Catalog(self.store.read("items")))
+        return load_model(self.models / name, self.recipe.search, self.cache)
+
+    def assortment(self, version: str | None = None, *, model: Model | None = None) -> Assortment:
+        """Every item now in the store, over a model.
+
+        Args:
+            version: name of the model; the one that is served where None.
+            model: loaded already, instead.
+
+        Raises:
+            ArtifactError: nothing was fitted yet, or the model is missing or damaged.
+        """
+        fitted = model or self.model(version)
+        # The revision first: what changes in between is told again later, which does no harm.
+        live = Live(self.store)
+        revision = live.revision()
+        items = self.store.read("items")
+        bare = Assortment.of(fitted, items, self.recipe.tail, revision=revision)
+        return bare if len(items) else bare.after(items, live.gone(), revision)
+
+    def engine(self, version: str | None = None) -> Engine:
+        """The engine of a model, knowing every item now in the store; see `assortment`."""
+        return self.assortment(version).engine
 
     def versions(self) -> list[str]:
         """Names of the complete models, oldest first."""
@@ -365,17 +382,6 @@ class Shop:
         # What starts with a dot is being written, or was when its process was killed.
         complete = (p.name for p in self.models.iterdir() if (p / "card.json").exists())
         return sorted(name for name in complete if not name.startswith("."))
-
-    def hidden(self, engine: Engine) -> BoolArray:
-        """bool [I], items of an engine that are gone from the store or not for sale.
-
-        A shop that has events alone hides nothing.
-        """
-        items = self.store.read("items", columns=[c.ITEM_ID, c.AVAILABLE])
-        if items.is_empty():
-            return np.zeros(len(engine.ids), bool)
-        sold = items.filter(pl.col(c.AVAILABLE).fill_null(True))[c.ITEM_ID].to_list()
-        return ~np.isin(engine.ids.astype(str), np.array(sold, dtype=str))
 
     def erase(self, user_id: str) -> dict[str, int]:
         """Erase a person from the store; the next fit learns nothing of them.

@@ -5,10 +5,14 @@ from pathlib import Path
 
 from pydantic import Field
 
+from tailrec.arrange import Seen
 from tailrec.data.cleaning import Cleaning
+from tailrec.data.repurchase import Repurchase
 from tailrec.engine import AnySource, EngineRecipe
 from tailrec.recipe import Recipe
 from tailrec.recipe_file import replace_table
+from tailrec.reranking.rules import FilterOption, Rules
+from tailrec.search.index import SearchRecipe
 from tailrec.tail.segments import Definition
 from tailrec.tuning import KEEP, Objective
 from tailrec.tuning_search import Goal
@@ -36,11 +40,64 @@ class StoreRecipe(Recipe):
     url: str | None = None
 
 
+class SlateRecipe(Recipe):
+    """What slates are like, unless a request says otherwise.
+
+    Attributes:
+        seen: what is done with items a person has: `hide`; `due`: shown once they are due again,
+            see `repurchase`; `show`.
+        fatigue: what every showing without an answer takes from an item's score, in 0..1.
+        fatigue_days: showings longer ago are forgotten.
+    """
+
+    seen: Seen = "hide"
+    fatigue: float = Field(default=0.05, ge=0, le=1)
+    fatigue_days: float = Field(default=7.0, gt=0)
+
+
+class Scene(Recipe):
+    """A place in the shop where slates are shown, and what they are like there.
+
+    Attributes:
+        n: places.
+        tail: 0..1, lean to the long tail.
+        diversity: 0..1, variety within a slate.
+        seen: what is done with items a person has; as in `slate` where None.
+        filter: what may be shown; all where None.
+        rules: pins, boosts and caps of this place, instead of the shop's; the shop's where None.
+    """
+
+    n: int = Field(default=20, ge=1, le=200)
+    tail: float = Field(default=0.0, ge=0, le=1)
+    diversity: float = Field(default=0.0, ge=0, le=1)
+    seen: Seen | None = None
+    filter: FilterOption | None = None
+    rules: Rules | None = None
+
+
+class ServeRecipe(Recipe):
+    """What a service allows.
+
+    Attributes:
+        requests_per_s: of one key, over all workers; None: as many as it likes.
+        burst: requests of one key that may come at once.
+    """
+
+    requests_per_s: float | None = Field(default=None, gt=0)
+    burst: int = Field(default=100, ge=1)
+
+
 class ShopRecipe(EngineRecipe):
     """All of `tailrec.toml`.
 
     Attributes:
         store: where the tables are.
+        search: how items are found by words.
+        slate: what slates are like.
+        rules: pins, boosts and caps on every slate.
+        scenes: places in the shop, by name.
+        repurchase: when an item is due again.
+        serve: what the service allows.
         cleaning: what an ingest corrects and refuses.
         tail: which definition of the tail steers and is shown.
         objective: what a search for options raises: `tail`, the tail's NDCG while nearly all of
@@ -50,6 +107,12 @@ class ShopRecipe(EngineRecipe):
     """
 
     store: StoreRecipe = StoreRecipe()
+    search: SearchRecipe = SearchRecipe()
+    slate: SlateRecipe = SlateRecipe()
+    rules: Rules = Rules()
+    scenes: dict[str, Scene] = Field(default={}, max_length=100)
+    repurchase: Repurchase = Repurchase()
+    serve: ServeRecipe = ServeRecipe()
     cleaning: Cleaning = Cleaning()
     tail: Definition = "pareto"
     objective: Objective = "tail"

@@ -1,5 +1,6 @@
 """Answers of a shop as tables: slates of people, items found, reasons."""
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,22 +9,21 @@ import numpy as np
 import polars as pl
 
 from tailrec import columns as c
+from tailrec.arrange import Arrangement, leaving_out, slates_of
+from tailrec.assortment import Assortment
 from tailrec.data.jsonlines import ROW
+from tailrec.data.live import MOST_SLATES
 from tailrec.data.read import read_table
+from tailrec.dataset import DAY_US, Dataset
 from tailrec.engine import Engine, Explanation
 from tailrec.errors import DataError, RecipeError, UnknownUser
 from tailrec.files import whole_file
-from tailrec.items import PADDING, Array, ItemsBatch
-from tailrec.reranking.diversity import diversified
-from tailrec.search import search
+from tailrec.items import PADDING, Array, BoolArray, Float32Array, Int32Array, ItemsBatch
+from tailrec.search.index import Found
 from tailrec.shop import Shop
 
 CHUNK = 4_096
 """Users asked for at once, at most."""
-CHUNK_EXCLUDED = 1 << 24
-"""Hidden items that the requests of a chunk exclude, all together, at most."""
-POOL = 5
-"""A diverse slate is chosen from this many times its places."""
 
 
 class Ask(NamedTuple):
@@ -82,23 +82,30 @@ def recommended(
         raise DataError(f"{out} must end in .parquet or .csv")
     if out is not None and not out.absolute().parent.is_dir():
         raise DataError(f"{out.parent} is no folder; make it, or name another file")
-    engine = shop.engine(version)
-    _check_dials(engine, ask)
+    stand = shop.assortment(version)
+    check_dials(stand.engine, ask.tail, ask.diversity)
     data = shop.dataset(until=ask.asof)
     ids = [user] if user is not None else _ids_of(users or "", data.user_ids)
-    rows = np.array([data.user_index.get(name, -1) for name in ids], np.int32)
-    hidden = shop.hidden(engine)
-    chunk = max(1, min(CHUNK, CHUNK_EXCLUDED // max(1, int(hidden.sum()))))
+    shown = _shown_in_vain(shop, data, stand, ask.asof)
     parts = []
-    for start in range(0, len(ids), chunk):
-        some = rows[start : start + chunk]
-        queries = engine.queries(
-            data, some, include_seen=ask.include_seen, tail=ask.tail, hidden=hidden
+    for start in range(0, len(ids), CHUNK):
+        names = ids[start : start + CHUNK]
+        rows = np.array([data.user_index.get(name, -1) for name in names], np.int32)
+        queries = stand.engine.queries(
+            data, rows, include_seen=True, tail=ask.tail, hidden=stand.hidden
         )
-        slates = engine.recommend(queries, ask.k * (POOL if ask.diversity else 1))
-        if ask.diversity:
-            slates = diversified(slates, engine.features.features.dense, ask.k, ask.diversity)
-        parts.append(_table(engine, ids[start : start + chunk], slates))
+        seen = "show" if ask.include_seen else shop.recipe.slate.seen
+        queries = leaving_out(queries, seen, stand.model.again_days)
+        place, item = shown(names)
+        how = Arrangement(
+            ask.k,
+            ask.diversity,
+            rules=stand.rules_of(shop.recipe.rules),
+            fatigue=shop.recipe.slate.fatigue,
+            shown_rows=place,
+            shown=item,
+        )
+        parts.append(_table(stand.engine, names, slates_of(stand.engine, queries, how)))
     table = pl.concat(parts)
     if out is not None:
         _write(table, out)
@@ -111,12 +118,10 @@ def found(shop: Shop, words: str, k: int, *, version: str | None = None) -> pl.D
     Raises:
         DataError: there are no words.
     """
-    if not words.strip():
-        raise DataError("there are no words to search for")
-    engine = shop.engine(version)
-    items = search(words, engine.features, k, hidden=shop.hidden(engine))
-    batch = ItemsBatch(items.ids[None], items.scores[None])
-    return titled(shop, _table(engine, [words], batch)).drop(c.USER_ID)
+    stand = shop.assortment(version)
+    best = search_items(stand, words, k=k).items
+    batch = ItemsBatch(best.ids[None], best.scores[None])
+    return titled(shop, _table(stand.engine, [words], batch)).drop(c.USER_ID)
 
 
 def explained(
@@ -140,8 +145,9 @@ def explained(
         UnknownUser: the person has no history to explain with.
         UnknownItem: the shop does not have the item.
     """
-    engine = shop.engine(version)
-    _check_dials(engine, ask)
+    stand = shop.assortment(version)
+    engine = stand.engine
+    check_dials(engine, ask.tail, 0.0)
     data = shop.dataset(until=ask.asof)
     if user not in data.user_index:
         raise UnknownUser(f"{user!r} has no history in this shop; there is nothing to explain")
@@ -151,7 +157,7 @@ def explained(
         row,
         include_seen=ask.include_seen,
         tail=ask.tail,
-        hidden=shop.hidden(engine),
+        hidden=stand.hidden,
     )
     why = engine.explain(query, item)
     parts = pl.DataFrame(
@@ -172,6 +178,61 @@ def explained(
         "why": _in_words(why, len(engine.ids)),
     }
     return verdict, titled(shop, parts)
+
+
+def search_items(
+    stand: Assortment,
+    words: str,
+    *,
+    k: int,
+    hidden: BoolArray | None = None,
+    tail: float = 0.0,
+    liking: Float32Array | None = None,
+) -> Found:
+    """Items that fit some words.
+
+    Args:
+        stand: the shop's items.
+        words: what somebody typed.
+        k: most items returned.
+        hidden: bool [I], items that are not to be found; those not on sale where None.
+        tail: 0..1, lean to the long tail.
+        liking: float32 [I], how much the person asking likes each item.
+
+    Raises:
+        DataError: there are no words.
+    """
+    reading = stand.index.read(words, allowed=~(stand.hidden if hidden is None else hidden))
+    encoder = stand.engine.features.encoder
+    vector = encoder.encode_texts([reading.text])[0] if encoder else None
+    counts = stand.engine.counts
+    return stand.index.search(reading, vector, k=k, counts=counts, tail=tail, liking=liking)
+
+
+def _shown_in_vain(
+    shop: Shop, data: Dataset, stand: Assortment, asof: datetime | None
+) -> Callable[[list[str]], tuple[Int32Array, Int32Array]]:
+    """For people by id: rows and items of what they were shown lately, as the service knows it."""
+    slates = shop.store.read("slates").drop_nulls(c.USER_ID)
+    if asof is not None:
+        slates = slates.filter(pl.col(c.TIMESTAMP).dt.epoch("us") < data.now)
+    newest = slates.sort(c.TIMESTAMP, descending=True).group_by(c.USER_ID).head(MOST_SLATES)
+    time = pl.col(c.TIMESTAMP).dt.epoch("us")
+    latest = pl.max_horizontal(time.max().over(c.USER_ID), pl.lit(data.now))
+    lately = newest.filter(time >= latest - shop.recipe.slate.fatigue_days * DAY_US)
+    items = lately.select(
+        c.USER_ID, pl.col(c.ITEM_IDS).str.json_decode(pl.List(pl.String)).alias(c.ITEM_ID)
+    ).explode(c.ITEM_ID)
+    number = [stand.engine.index.get(item_id, PADDING) for item_id in items[c.ITEM_ID].to_list()]
+    items = items.with_columns(pl.Series("number", number, dtype=pl.Int32))
+    items = items.filter(pl.col("number") != PADDING)
+
+    def of(names: list[str]) -> tuple[Int32Array, Int32Array]:
+        people = pl.DataFrame({c.USER_ID: names}).with_row_index("row")
+        own = people.join(items, on=c.USER_ID, how="inner")
+        return own["row"].cast(pl.Int32).to_numpy(), own["number"].to_numpy()
+
+    return of
 
 
 def _in_words(why: Explanation, n_items: int) -> str:
@@ -201,12 +262,16 @@ def _in_words(why: Explanation, n_items: int) -> str:
     return f"{place}; for {speaking}, though {against}"
 
 
-def _check_dials(engine: Engine, ask: Ask) -> None:
-    """Refuse a dial that would do nothing."""
+def check_dials(engine: Engine, tail: float, diversity: float) -> None:
+    """Refuse a dial that would do nothing.
+
+    Raises:
+        RecipeError: the engine cannot do what a dial above 0 asks for.
+    """
     kind = engine.recipe.source.kind
-    if ask.tail and kind != "linear":
+    if tail and kind != "linear":
         raise RecipeError(f"source {kind!r} cannot lean to the tail; fit kind 'linear' for that")
-    if ask.diversity and not engine.features.features.dense.shape[1]:
+    if diversity and not engine.features.features.dense.shape[1]:
         raise RecipeError("diversity needs vectors of meaning; set encode = true under [features]")
 
 

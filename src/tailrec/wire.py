@@ -1,16 +1,38 @@
 """What goes over the wire: bodies of requests and answers, the same for server and client."""
 
+import json
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 MOST_ROWS = 1_000
 """Events, items or users of one request, at most."""
 MOST_PLACES = 200
 """Places of a slate, at most."""
+MOST_ATTRIBUTE_BYTES = 50_000
 HISTORY_PLACES = 200
 """Events of a session told in a request, at most."""
+
+
+def _plain_json(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        size = len(text.encode())
+    except (ValueError, RecursionError) as error:
+        raise ValueError("is no plain JSON object: odd numbers, texts, or too deep") from error
+    if size > MOST_ATTRIBUTE_BYTES:
+        raise ValueError(f"has {size} bytes; {MOST_ATTRIBUTE_BYTES} at most")
+    return value
+
 
 _ID = Field(min_length=1, max_length=512)
 Id = Annotated[str, _ID]
@@ -18,6 +40,8 @@ Text = Annotated[str, Field(max_length=20_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Attributes = Annotated[dict[str, Any], AfterValidator(_plain_json)]
+"""Any JSON object of moderate size."""
 EventType = Literal[
     "impression", "click", "view", "favourite", "cart",
     "purchase", "rating", "review", "search", "play",
@@ -74,6 +98,12 @@ class Event(Body):
     def _in_reach(cls, value: datetime | None) -> datetime | None:
         return _reachable(value)
 
+    @model_validator(mode="after")
+    def _of_somebody(self) -> Self:
+        if self.user_id is None and self.session_id is None:
+            raise ValueError("an event needs a user_id or a session_id")
+        return self
+
 
 class Events(Body):
     """Events to keep, all of them or none."""
@@ -103,10 +133,9 @@ class Events(Body):
 
 
 class Accepted(Body):
-    """What became of rows that were sent: all are durable; `new` were not known before."""
+    """How many rows were sent, all of which are durable now."""
 
     accepted: int
-    new: int
 
 
 class Item(Body):
@@ -122,7 +151,7 @@ class Item(Body):
     stock: Amount | None = None
     seller_id: Id | None = None
     images: Annotated[list[str], Field(max_length=100)] | None = None
-    attributes: dict[str, Any] | None = None
+    attributes: Attributes | None = None
     created_at: AwareDatetime | None = None
     available: bool | None = None
 
@@ -167,7 +196,7 @@ class ItemChange(Body):
     stock: Amount | None = None
     seller_id: Id | None = None
     images: Annotated[list[str], Field(max_length=100)] | None = None
-    attributes: dict[str, Any] | None = None
+    attributes: Attributes | None = None
     available: bool | None = None
 
     model_config = ConfigDict(
@@ -179,7 +208,7 @@ class User(Body):
     """A person; attributes are any JSON object."""
 
     user_id: Id
-    attributes: dict[str, Any] | None = None
+    attributes: Attributes | None = None
     created_at: AwareDatetime | None = None
 
     @field_validator("created_at")

@@ -82,10 +82,10 @@ def test_erase_says_what_is_gone(run: Run, ask: Asks, shop: Shop) -> None:
     told = ask("erase", "U000005", "--shop", shop.folder)
     assert told == {
         "user_id": "U000005",
-        "erased": {"events": n_events, "users": 1, "aliases": 0},
+        "erased": {"events": n_events, "users": 1, "aliases": 0, "slates": 0},
     }
     again = run("erase", "U000005", "--shop", shop.folder)
-    assert again.stdout == "erased of U000005: 0 events, 0 users, 0 aliases\n"
+    assert again.stdout == "erased of U000005: 0 events, 0 users, 0 aliases, 0 slates\n"
     assert not shop.store.read("events").filter(pl.col(c.USER_ID) == "U000005").height
 
 

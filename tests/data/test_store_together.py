@@ -92,7 +92,7 @@ def test_readers_and_writers_at_once(url: str, clicks: Path) -> None:
 def test_a_reader_does_not_wait_for_a_writer(url: str) -> None:
     with Store.open(url, create=True) as store:
         store.write("users", pl.DataFrame({"user_id": ["a"]}))
-        with store._database.transaction() as connection:
+        with store.database.transaction() as connection:
             connection.run(delete(TABLES["users"]))
             began = time.perf_counter()
             assert store.count("users") == 1

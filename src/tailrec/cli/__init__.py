@@ -7,6 +7,7 @@ from tailrec.cli.fill import erase, export, ingest, init
 from tailrec.cli.learn import fit, tail
 from tailrec.cli.measure import compare, evaluate
 from tailrec.cli.output import guarded
+from tailrec.cli.serve import create, keys, list_keys, revoke, serve
 from tailrec.cli.tune import tune
 
 for command in (
@@ -21,11 +22,15 @@ for command in (
     recommend,
     search,
     explain,
+    serve,
     export,
     erase,
     doctor,
 ):
     app.command()(guarded(command))
+for name, key_command in (("create", create), ("list", list_keys), ("revoke", revoke)):
+    keys.command(name)(guarded(key_command))
+app.add_typer(keys, name="keys")
 
 
 def main() -> None:

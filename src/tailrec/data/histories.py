@@ -13,7 +13,7 @@ from pydantic import Field
 from tailrec import columns as c
 from tailrec.dataset import Catalog, Dataset
 from tailrec.errors import SchemaError
-from tailrec.items import Int32Array, Int64Array
+from tailrec.items import BoolArray, Int32Array, Int64Array
 from tailrec.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ Repeats = Literal["first", "last", "all"]
 Weight = Annotated[float, Field(ge=0)]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_RATED = ("rating", "review")
+RATED = ("rating", "review")
 
 
 class Weights(Recipe):
@@ -175,7 +175,7 @@ def _history(events: pl.DataFrame, recipe: Histories) -> pl.DataFrame:
     history = history.filter(pl.col("weight") > 0)
     if recipe.min_rating is None:
         return history
-    disliked = kind.is_in(_RATED) & (pl.col(c.VALUE) < recipe.min_rating)
+    disliked = kind.is_in(RATED) & (pl.col(c.VALUE) < recipe.min_rating)
     return history.filter(~disliked.fill_null(False))
 
 
@@ -218,11 +218,28 @@ def _ordered(history: pl.DataFrame, catalog: Catalog, now: int, recipe: Historie
 
 def _steps(history: pl.DataFrame, ptr: Int64Array, recipe: Histories) -> Int32Array:
     """int32 [E], number of each event's basket within its user, from 0."""
-    starts = pl.col(c.TIMESTAMP) != pl.col(c.TIMESTAMP).shift()
+    together = np.zeros(len(history), bool)
     if recipe.baskets == "session" and c.SESSION_ID in history.columns:
         session = pl.col(c.SESSION_ID)
-        starts &= ~(session == session.shift()).fill_null(False)
-    step = history.select(starts.fill_null(True).cum_sum())[:, 0].to_numpy().astype(np.int64)
+        same = history.select((session == session.shift()).fill_null(False))
+        together = same.to_series().to_numpy()
+    return number_steps(history[c.TIMESTAMP].to_numpy(), together, ptr)
+
+
+def number_steps(time: Int64Array, together: BoolArray, ptr: Int64Array) -> Int32Array:
+    """Number of each event's basket within its user.
+
+    Args:
+        time: int64 [E], microseconds; events of one instant share a basket.
+        together: bool [E], the event is of one session with the one before it.
+        ptr: int64 [U + 1], bounds of the users.
+
+    Returns:
+        int32 [E], from 0.
+    """
+    starts = ~together
+    starts[1:] &= time[1:] != time[:-1]
+    step = np.cumsum(starts)
     # Counted over all users in a row; each user's first event becomes step 0.
-    own = np.repeat(step[ptr[:-1]], np.diff(ptr))
+    own = np.repeat(step[ptr[:-1]], np.diff(ptr)) if len(step) else step
     return (step - own).astype(np.int32)

@@ -191,6 +191,13 @@ class Live:
             mark_items(database, connection, _only(item_id), gone=True)
             connection.run(delete(items).where(items.c.item_id == item_id))
 
+    def n_events(self, user_id: str) -> int:
+        """How many events of a person are stored."""
+        events = TABLES["events"]
+        own = select(func.count()).select_from(events).where(events.c.user_id == user_id)
+        with self._store.database.connection() as connection:
+            return int(connection.rows(own).item())
+
     def user(self, user_id: str) -> dict[str, Any] | None:
         """Attributes of a person and when they were created; None where nothing is stored."""
         users = TABLES["users"]

@@ -20,7 +20,7 @@ def diversified(pools: ItemsBatch, vectors: Float32Array, k: int, strength: floa
         strength: s in 0..1; 0 leaves the order as it is.
 
     Returns:
-        [B, k] items in the order shown, with the scores they came with.
+        [B, k] items in the order shown, with the scores and columns they came with.
 
     Source:
         Carbonell and Goldstein 1998, doi:10.1145/290941.291025.
@@ -31,7 +31,8 @@ def diversified(pools: ItemsBatch, vectors: Float32Array, k: int, strength: floa
     at = np.maximum(places, 0)
     ids = np.where(shown, np.take_along_axis(pools.ids, at, axis=1), PADDING)
     scores = np.where(shown, np.take_along_axis(pools.scores, at, axis=1), -np.inf)
-    return ItemsBatch(ids.astype(np.int32), scores.astype(np.float32))
+    columns = {name: np.take_along_axis(v, at, axis=1) for name, v in pools.columns.items()}
+    return ItemsBatch(ids.astype(np.int32), scores.astype(np.float32), columns)
 
 
 @numba.njit(cache=True, nogil=True)

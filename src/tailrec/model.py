@@ -1,0 +1,114 @@
+"""A saved model: the engine, the index of its words, and when things are bought again."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import polars as pl
+
+from tailrec import columns as c
+from tailrec.artifact import Artifact, load_artifact, under
+from tailrec.data.rows import content
+from tailrec.dataset import Catalog
+from tailrec.engine import Engine, EngineRecipe
+from tailrec.errors import ArtifactError
+from tailrec.items import Array, Float32Array, Int64Array
+from tailrec.search.index import SearchIndex, SearchRecipe
+
+TEXTS: Final = (c.TITLE, c.BRAND, c.CATEGORY, c.ATTRIBUTES, c.DESCRIPTION)
+"""Columns that are read: an item of which one changes is read anew."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What one fit learnt.
+
+    Attributes:
+        version: its name.
+        engine: as it was fitted.
+        index: words of the fitted items.
+        again_days: float32 [I], days after which an item is due again.
+        texts: int64 [I], marks of the items' texts, see `text_marks`.
+        card: what is worth knowing of it.
+    """
+
+    version: str
+    engine: Engine
+    index: SearchIndex
+    again_days: Float32Array
+    texts: Int64Array
+    card: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        version: str,
+        engine: Engine,
+        catalog: Catalog,
+        recipe: SearchRecipe,
+        again_days: Float32Array,
+        *,
+        card: Mapping[str, Any],
+    ) -> Self:
+        """The model of a fitted engine.
+
+        Args:
+            version: its name.
+            engine: just fitted.
+            catalog: what it was fitted on.
+            recipe: of the search.
+            again_days: float32 [I].
+            card: what is worth knowing of it.
+        """
+        index = recipe.fit(catalog, engine.features.features.dense)
+        return cls(version, engine, index, again_days, text_marks(catalog.table), card)
+
+    def artifact(self) -> Artifact:
+        """The model as files; see `load_model`."""
+        saved = self.engine.artifact(self.card)
+        arrays: dict[str, Array] = {"again_days": self.again_days, "texts": self.texts}
+        arrays |= {f"search.{name}": values for name, values in self.index.arrays().items()}
+        return replace(saved, arrays={**saved.arrays, **arrays})
+
+
+def load_model(folder: Path, search: SearchRecipe, cache: Path | None) -> Model:
+    """The model in a folder; its arrays stay in the file and are shared between processes.
+
+    Args:
+        folder: of the model; its name is the version.
+        search: options of the search.
+        cache: folder of vectors made before.
+
+    Raises:
+        ArtifactError: a file is missing, damaged, or of another version of tailrec.
+    """
+    artifact = load_artifact(folder)
+    try:
+        recipe = EngineRecipe.parse(tomllib.loads(artifact.recipe), origin=str(folder))
+        engine = Engine.from_artifact(artifact, recipe, cache)
+        arrays = artifact.arrays
+        dense = engine.features.features.dense
+        index = SearchIndex.from_arrays(search, under(arrays, "search."), dense)
+        again, texts = arrays["again_days"], arrays["texts"]
+    except (ValueError, KeyError) as error:  # a bad option and a missing array, too
+        message = f"{folder} does not fit this version of tailrec ({error})"
+        raise ArtifactError(f"{message}; fit again with `tailrec fit`") from error
+    return Model(folder.name, engine, index, again, texts, artifact.card)
+
+
+def text_marks(items: pl.DataFrame) -> Int64Array:
+    """A mark of each item's texts; it changes when one of `TEXTS` does.
+
+    Args:
+        items: table of `columns.ITEMS`.
+
+    Returns:
+        int64 [I], the same in every process and version.
+    """
+    texts = content(items.select(name for name in TEXTS if name in items.columns)).to_list()
+    made = (blake2b(text.encode(), digest_size=8).digest() for text in texts)
+    return np.frombuffer(b"".join(made), np.int64)

@@ -1,0 +1,1 @@
+"""The shop as a service: recommendations over HTTP, events from streams."""

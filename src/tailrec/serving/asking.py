@@ -1,0 +1,207 @@
+"""From the body of a request to a slate: the same steps as a batch job, for one person."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+
+from tailrec.arrange import Arrangement, Seen, leaving_out, slates_of
+from tailrec.data.filters import Filter, FilterError, parse_filter
+from tailrec.data.histories import microseconds
+from tailrec.data.live import Moment
+from tailrec.dataset import DAY_US
+from tailrec.errors import DataError, UnknownItem
+from tailrec.items import PADDING, BoolArray, Int32Array, Items, QueryBatch
+from tailrec.person import Deed, history_of
+from tailrec.reranking.rules import Rules
+from tailrec.serving.access import Caller
+from tailrec.serving.event_rows import NAMELESS
+from tailrec.serving.standby import Standing
+from tailrec.shop_recipe import Scene, ShopRecipe
+from tailrec.slates import check_dials
+from tailrec.wire import Context, Recommend
+
+NO_HISTORY: Final = "no history"
+"""What answered where the store could not be read: the model, knowing only the session."""
+_PLAIN: Final = Scene()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, understood.
+
+    Attributes:
+        standing: what it is answered from.
+        moment: what is known of the person.
+        person: id under which the person's events are stored; None for nobody.
+        query: the request as the engine takes it, a batch of one.
+        how: how the slate is made.
+        wanted: the filter of the request and of its scene.
+        fallback: what answers instead of the model, if anything does.
+    """
+
+    standing: Standing
+    moment: Moment
+    person: str | None
+    query: QueryBatch
+    how: Arrangement
+    wanted: Filter | None
+    fallback: str | None
+
+    def slate(self) -> Items:
+        """The slate, best first."""
+        return slates_of(self.standing.stand.engine, self.query, self.how)[0]
+
+
+def understood(
+    caller: Caller,
+    body: Context,
+    *,
+    only: Sequence[str] | None = None,
+    leaving: Sequence[str] = (),
+) -> Asked:
+    """A request, with all that is known of who sent it.
+
+    Args:
+        caller: whose key it came with.
+        body: the request.
+        only: item ids that may be shown; all where None.
+        leaving: item ids that are not shown, beside those of the request.
+
+    Raises:
+        DataError: a filter, a rule, a scene or a dial is wrong.
+        ArtifactError: there is nothing to answer from.
+    """
+    front = caller.front
+    recipe = front.shop.recipe
+    person = person_of(body.user_id, body.session_id)
+    moment, known = front.moment(person)
+    standing = front.standing(moment.revision)
+    stand = standing.stand
+    scene = _scene(recipe, body)
+    wanted = _both(scene.filter, filter_of(caller, body.filter))
+    tail = scene.tail if body.tail is None else body.tail
+    diversity = scene.diversity if body.diversity is None else body.diversity
+    if standing.fallback is None:
+        check_dials(stand.engine, tail, diversity)
+    history = history_of(
+        stand.shelf, recipe.histories, moment, deeds=_deeds(body), viewing=body.item_id
+    )
+    hidden = stand.hiding(wanted)
+    if only is not None:
+        hidden = hidden | ~_among(standing, only)
+    query = leaving_out(
+        history.query(tail=tail if standing.fallback is None else 0.0, hidden=hidden),
+        _seen(recipe, scene, body),
+        stand.model.again_days,
+        known_numbers(standing, [*body.exclude, *leaving, *filter(None, [body.item_id])]),
+    )
+    how = Arrangement(
+        _places(body, scene) if only is None else len(only),
+        diversity if stand.engine.features.features.dense.shape[1] else 0.0,
+        rules=stand.rules_of(_rules(caller, scene, body)),
+        fatigue=recipe.slate.fatigue,
+        **_shown_in_vain(standing, moment, recipe),
+    )
+    fallback = standing.fallback if known else standing.fallback or NO_HISTORY
+    return Asked(standing, moment, person, query, how, wanted, fallback)
+
+
+def person_of(user_id: str | None, session_id: str | None) -> str | None:
+    """The id under which somebody's events are stored; None for nobody."""
+    return user_id or (NAMELESS + session_id if session_id else None)
+
+
+def filter_of(caller: Caller, value: object, *, at: str = "filter") -> Filter | None:
+    """A filter as it was sent.
+
+    Raises:
+        FilterError: it is malformed, or asks what the key may not know.
+    """
+    if value is None:
+        return None
+    wanted = parse_filter(value, at=at)
+    # By asking often enough, a filter would tell what every item costs the shop.
+    if not caller.may("write") and any(part.field == "cost" for part in wanted.conditions()):
+        raise FilterError(at, "cost is not for keys that may only read")
+    return wanted
+
+
+def known_numbers(standing: Standing, ids: Sequence[str]) -> Int32Array:
+    """Catalogue numbers of those ids that are known."""
+    index = standing.stand.engine.index
+    return np.array([index[item_id] for item_id in ids if item_id in index], np.int32)
+
+
+def number_of(standing: Standing, item_id: str) -> int:
+    """Catalogue number of an item that is in the shop.
+
+    Raises:
+        UnknownItem: it is not.
+    """
+    number = standing.stand.engine.index.get(item_id, PADDING)
+    if number == PADDING or standing.stand.missing[number]:
+        raise UnknownItem(f"item {item_id!r} is not in this shop; put it first")
+    return number
+
+
+def _among(standing: Standing, ids: Sequence[str]) -> BoolArray:
+    there = np.zeros(len(standing.stand.hidden), bool)
+    there[known_numbers(standing, ids)] = True
+    return there
+
+
+def _scene(recipe: ShopRecipe, body: Context) -> Scene:
+    name = body.scene if isinstance(body, Recommend) else None
+    if name is None:
+        return _PLAIN
+    if name not in recipe.scenes:
+        known = ", ".join(recipe.scenes) or "none"
+        raise DataError(f"scene {name!r} is not in tailrec.toml; there: {known}")
+    return recipe.scenes[name]
+
+
+def _places(body: Context, scene: Scene) -> int:
+    asked = body.n if isinstance(body, Recommend) else None
+    return scene.n if asked is None else asked
+
+
+def _seen(recipe: ShopRecipe, scene: Scene, body: Context) -> Seen:
+    return body.seen or scene.seen or recipe.slate.seen
+
+
+def _rules(caller: Caller, scene: Scene, body: Context) -> Rules:
+    rules = caller.front.shop.recipe.rules if scene.rules is None else scene.rules
+    if body.rules is None:
+        return rules
+    own: Mapping[str, Any] = body.rules
+    return rules.joined(Rules.parse(dict(own), origin="rules"))
+
+
+def _both(one: Filter | None, other: Filter | None) -> Filter | None:
+    if one is None or other is None:
+        return one or other
+    return parse_filter({"all": [one.plain(), other.plain()]})
+
+
+def _deeds(body: Context) -> list[Deed]:
+    return [
+        Deed(told.item_id, told.type, _instant(told.timestamp), told.value) for told in body.session
+    ]
+
+
+def _instant(moment: datetime | None) -> int | None:
+    return None if moment is None else microseconds(moment)
+
+
+def _shown_in_vain(standing: Standing, moment: Moment, recipe: ShopRecipe) -> dict[str, Int32Array]:
+    """What the person was shown lately, as an `Arrangement` takes it."""
+    if not moment.shown or not recipe.slate.fatigue:
+        return {}
+    latest = max(moment.now, int(moment.shown_at[0]))
+    since = latest - recipe.slate.fatigue_days * DAY_US
+    lately = [ids for ids, at in zip(moment.shown, moment.shown_at, strict=True) if at >= since]
+    shown = known_numbers(standing, [item_id for ids in lately for item_id in ids])
+    return {"shown": shown, "shown_rows": np.zeros(len(shown), np.int32)}

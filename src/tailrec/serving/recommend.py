@@ -1,0 +1,203 @@
+"""POST /v1/recommend, /v1/similar, /v1/rerank: slates."""
+
+import json
+import time
+from datetime import UTC, datetime
+from secrets import token_hex
+from typing import Final
+
+import numpy as np
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from tailrec.arrange import SOURCE, SOURCES
+from tailrec.candidates.linear import Contributions, LinearModel
+from tailrec.items import Items
+from tailrec.reranking.rules_compiled import NOTHING, RULE, TOUCHES
+from tailrec.serving.access import Caller
+from tailrec.serving.answers import PROBLEMS, caller_of, sent
+from tailrec.serving.asking import Asked, number_of, understood
+from tailrec.serving.metrics import FALLBACKS, SHOWN
+from tailrec.serving.standby import CONTENT, POPULAR
+from tailrec.tail.segments import TIERS
+from tailrec.wire import Context, Reason, Recommend, Rerank, Similar, Slate, SlateItem
+
+ARM: Final = "default"
+"""What a slate is part of where no experiment runs."""
+CERTAIN: Final = 1.0
+"""Chance that an item stands where it does: nothing is drawn at random."""
+
+router = APIRouter(tags=["slates"])
+
+
+@router.post("/v1/recommend", response_model=Slate, responses=PROBLEMS)
+def recommend(body: Recommend, request: Request) -> Response:
+    """The items that suit a person best now, the long tail included."""
+    started = time.perf_counter()
+    caller = caller_of(request, "read")
+    asked = understood(caller, body)
+    return _served(caller, asked, body, started, explain=body.explain)
+
+
+@router.post("/v1/similar", response_model=Slate, responses=PROBLEMS)
+def similar(body: Similar, request: Request) -> Response:
+    """Items that go with one: by its words, and by what people had together with it."""
+    started = time.perf_counter()
+    caller = caller_of(request, "read")
+    number_of(caller.front.standing(caller.front.live.revision()), body.item_id)
+    context = Recommend(
+        user_id=None,
+        item_id=body.item_id,
+        n=body.n,
+        filter=body.filter,
+        exclude=body.exclude,
+        tail=body.tail,
+    )
+    asked = understood(caller, context, leaving=_has(caller, body.user_id))
+    return _served(caller, asked, context, started, explain=False)
+
+
+@router.post("/v1/rerank", response_model=Slate, responses=PROBLEMS)
+def rerank(body: Rerank, request: Request) -> Response:
+    """The given items in the order that suits a person best.
+
+    Items that are not in the shop, or not on sale, are left out; those nothing speaks for come
+    last, in the order given.
+    """
+    started = time.perf_counter()
+    caller = caller_of(request, "read")
+    asked = understood(caller, body, only=body.items)
+    return _served(caller, asked, body, started, explain=False, rest=body.items)
+
+
+def reasons_of(asked: Asked, number: int) -> Contributions | None:
+    """What gave an item its score; None where the model gives no reasons."""
+    engine = asked.standing.stand.engine
+    if not isinstance(engine.model, LinearModel):
+        return None
+    return engine.model.explain(asked.query, number)
+
+
+def told_reasons(asked: Asked, parts: Contributions) -> list[Reason]:
+    """Reasons by item id."""
+    ids = asked.standing.stand.engine.ids
+    return [
+        Reason(item_id=str(ids[number]), behaviour=float(behaviour), text=float(text))
+        for number, behaviour, text in zip(parts.ids, parts.behaviour, parts.text, strict=True)
+    ]
+
+
+def _has(caller: Caller, user_id: str | None) -> list[str]:
+    if user_id is None:
+        return []
+    moment, _ = caller.front.moment(user_id)
+    return list(dict.fromkeys(moment.item_ids))
+
+
+def _served(
+    caller: Caller,
+    asked: Asked,
+    body: Context,
+    started: float,
+    *,
+    explain: bool,
+    rest: list[str] | None = None,
+) -> Response:
+    """The answer; what it shows is logged."""
+    slate = asked.slate()
+    items = _places(asked, slate, explain=explain)
+    if rest is not None:
+        items += _unranked(asked, items, rest)
+    fallback = _fallback(asked, items)
+    now = datetime.now(UTC)
+    slate_id = f"{int(now.timestamp() * 1e6):014x}-{token_hex(6)}"
+    answer = Slate(
+        slate_id=slate_id,
+        model=asked.standing.version,
+        arm=ARM,
+        fallback=fallback,
+        took_ms=round((time.perf_counter() - started) * 1e3, 3),
+        items=items,
+    )
+    caller.front.slates.write(
+        {
+            "slate_id": slate_id,
+            "user_id": asked.person,
+            "session_id": body.session_id,
+            "timestamp": now,
+            "model": answer.model,
+            "arm": ARM,
+            "item_ids": json.dumps([item.item_id for item in items], ensure_ascii=False),
+            "propensities": None,
+        }
+    )
+    _count(caller.front.name, answer)
+    return sent(answer)
+
+
+def _places(asked: Asked, slate: Items, *, explain: bool) -> list[SlateItem]:
+    stand = asked.standing.stand
+    ids = stand.engine.ids[slate.ids].tolist()
+    tier = stand.tier[slate.ids].tolist()
+    source = slate.columns[SOURCE].tolist()
+    rule = slate.columns[RULE].tolist() if RULE in slate.columns else [NOTHING] * len(slate)
+    scores = np.nan_to_num(slate.scores).tolist()
+    places = []
+    for place, number in enumerate(slate.ids.tolist()):
+        parts = reasons_of(asked, number) if explain else None
+        places.append(
+            SlateItem.model_construct(
+                item_id=ids[place],
+                rank=place + 1,
+                score=scores[place],
+                tier=TIERS[tier[place]],
+                propensity=CERTAIN,
+                source=SOURCES[source[place]],
+                rule=None if rule[place] == NOTHING else TOUCHES[rule[place]],
+                reasons=told_reasons(asked, parts) if parts else None,
+            )
+        )
+    return places
+
+
+def _unranked(asked: Asked, ranked: list[SlateItem], rest: list[str]) -> list[SlateItem]:
+    """The given items that nothing speaks for, below the others."""
+    stand = asked.standing.stand
+    there = {item.item_id for item in ranked}
+    hidden = asked.query.hidden
+    left = set(asked.query.exclude.tolist())
+    last = min((item.score for item in ranked), default=0.0)
+    more: list[SlateItem] = []
+    for item_id in dict.fromkeys(rest):
+        number = stand.engine.index.get(item_id)
+        if number is None or item_id in there or number in left:
+            continue
+        if hidden is None or not hidden[number]:
+            more.append(
+                SlateItem(
+                    item_id=item_id,
+                    rank=len(ranked) + len(more) + 1,
+                    score=min(last, 0.0) - 1 - len(more),
+                    tier=TIERS[stand.tier[number]],
+                    propensity=CERTAIN,
+                    source="given",
+                )
+            )
+    return more
+
+
+def _fallback(asked: Asked, items: list[SlateItem]) -> str | None:
+    """What answered: words that had nothing to go by leave it to what sells now."""
+    if asked.fallback == CONTENT and all(item.source == "popular" for item in items):
+        return POPULAR
+    return asked.fallback
+
+
+def _count(shop: str, slate: Slate) -> None:
+    by_tier: dict[str, int] = {}
+    for item in slate.items:
+        by_tier[item.tier] = by_tier.get(item.tier, 0) + 1
+    for tier, n_items in by_tier.items():
+        SHOWN.labels(shop, tier).inc(n_items)
+    if slate.fallback is not None:
+        FALLBACKS.labels(shop, slate.fallback).inc()
