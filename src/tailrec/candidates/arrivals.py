@@ -14,7 +14,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from tailrec.candidates.basis import Basis
-from tailrec.candidates.heap import compiled, over_rows
+from tailrec.candidates.heap import compiled, csr_over, over_rows
 from tailrec.candidates.local import kernel_block, kernel_row, system, workspace
 from tailrec.candidates.nearest import nearest
 from tailrec.candidates.vectors import Vectors
@@ -142,4 +142,4 @@ class Arrivals:
         text = parts[order, 1] * np.float32(share)
         bounds = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n_items))])
         both = parts[order, 0] + text
-        return sparse.csr_array((both, column[order], bounds), shape=(n_items, n_items)), text
+        return csr_over(both, column[order], bounds, (n_items, n_items)), text

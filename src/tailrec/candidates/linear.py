@@ -28,7 +28,7 @@ from tailrec.candidates.local import solve_local
 from tailrec.candidates.nearest import nearest_to_each_other
 from tailrec.candidates.popular import Popular
 from tailrec.candidates.prior import Prior
-from tailrec.candidates.select import history_weights, sparse_candidates
+from tailrec.candidates.select import added_up, history_weights, sparse_candidates
 from tailrec.dataset import DAY_US, Dataset, Features
 from tailrec.items import Array, Float32Array, Int32Array, Int64Array, ItemsBatch, QueryBatch
 from tailrec.recipe import Recipe
@@ -36,6 +36,9 @@ from tailrec.recipe import Recipe
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Decay = Annotated[float, Field(gt=0, le=1)]
+
+KEPT_LEANS = 8
+"""Leans to the tail whose factors are kept ready."""
 
 
 class Linear(Recipe):
@@ -213,7 +216,7 @@ class LinearModel:
             One entry for each past item that says something for or against the item, and what
             the prior gives.
         """
-        weights = self._history(query)
+        weights = added_up(self._history(query))
         past = weights.indices
         share = weights.data
         popularity = self.recipe.prior * self.popular.share(item) if len(past) else 0.0
@@ -260,9 +263,14 @@ class LinearModel:
             return replace(self, recipe=recipe)
         text = self.by_text * np.float32(recipe.text / self.recipe.text)
         values = self.matrix.data - self.by_text + text
-        parts = (values, self.matrix.indices, self.matrix.indptr)
-        matrix = sparse.csr_array(parts, shape=self.matrix.shape)
+        own = self.matrix
+        matrix = csr_over(values, own.indices, own.indptr, own.shape)
         return replace(self, recipe=recipe, matrix=matrix, by_text=text)
+
+    @cached_property
+    def _leans(self) -> dict[float, tuple[Float32Array, Float32Array]]:
+        """Factors by lean: one power an item is more than all the rest of a request."""
+        return {}
 
     @cached_property
     def _late(self) -> tuple[sparse.csr_array, Float32Array]:
@@ -295,8 +303,12 @@ class LinearModel:
         lean = tail + self.recipe.tilt
         if lean == 0:
             return None
-        row = ((1 + self.counts) ** lean).astype(np.float32)
-        return row, np.float32(1) / row
+        if lean not in self._leans:
+            row = ((1 + self.counts) ** lean).astype(np.float32)
+            if len(self._leans) >= KEPT_LEANS:
+                self._leans.clear()
+            self._leans[lean] = row, np.float32(1) / row
+        return self._leans[lean]
 
     def arrays(self) -> dict[str, Array]:
         """What was learnt, as plain arrays for an artifact; arrivals are not part of it."""

@@ -18,7 +18,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from tailrec.candidates.basis import Basis
-from tailrec.candidates.heap import compiled, over_rows
+from tailrec.candidates.heap import compiled, csr_over, over_rows
 from tailrec.items import PADDING, Array, Float32Array, Int32Array
 
 Arrays = tuple[Array, ...]
@@ -60,8 +60,7 @@ def solve_local(
     bounds = np.concatenate([[0], np.cumsum(np.bincount(rows[real], minlength=n_items))])
     behaviour_part, text_part = np.ascontiguousarray(values[real][order].T)
     shape = (n_items, n_items)
-    matrix = sparse.csr_array((behaviour_part, columns[order], bounds), shape=shape)
-    return matrix, text_part
+    return csr_over(behaviour_part, columns[order], bounds, shape), text_part
 
 
 @compiled

@@ -13,6 +13,7 @@ from tailrec.candidates.heap import (
     best_of_dense,
     best_of_product,
     best_of_sparse,
+    csr_over,
     csr_view,
     kernel_view,
     over_rows,
@@ -76,17 +77,27 @@ def history_weights(
         half_life_days: days after which an event counts half; no decay by time where None.
 
     Returns:
-        float32 [B, I], weight · decay^age · 2^(-days / half life); repeats of an item add up,
-        items numbered beyond the catalogue, being newer than the model, are passed over.
+        float32 [B, I], weight · decay^age · 2^(-days / half life), entries in the order of the
+        history; repeats of an item stand beside each other and add up wherever they are used.
+        Items numbered beyond the catalogue, being newer than the model, are passed over.
     """
     weights = queries.weight * np.float32(decay) ** queries.age
     if half_life_days is not None:
         weights = weights * np.exp2(-queries.days / half_life_days)
-    row = np.repeat(np.arange(len(queries)), np.diff(queries.ptr))
-    known = queries.item < n_items
-    where = (row[known], queries.item[known])
-    shape = (len(queries), n_items)
-    return sparse.coo_array((weights[known], where), shape=shape, dtype=np.float32).tocsr()
+    weights = weights.astype(np.float32, copy=False)
+    items, bounds = queries.item, queries.ptr
+    if items.max(initial=-1) >= n_items:
+        known = items < n_items
+        items, weights = items[known], weights[known]
+        bounds = np.concatenate([[0], np.cumsum(known)])[bounds]
+    return csr_over(weights, items, bounds, (len(queries), n_items))
+
+
+def added_up(weights: sparse.csr_array) -> sparse.csr_array:
+    """The same weights with one entry an item; requests are left as they are."""
+    own = weights.copy()  # its columns are those of the requests
+    own.sum_duplicates()
+    return own
 
 
 def top_k(scores: Float32Array, queries: QueryBatch, k: int) -> ItemsBatch:

@@ -4,9 +4,8 @@ import json
 import time
 from datetime import UTC, datetime
 from secrets import token_hex
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -20,12 +19,15 @@ from tailrec.serving.asking import Asked, number_of, understood
 from tailrec.serving.metrics import FALLBACKS, SHOWN
 from tailrec.serving.standby import CONTENT, POPULAR
 from tailrec.tail.segments import TIERS
-from tailrec.wire import Context, Reason, Recommend, Rerank, Similar, Slate, SlateItem
+from tailrec.wire import Context, Reason, Recommend, Rerank, Similar, Slate
 
 ARM: Final = "default"
 """What a slate is part of where no experiment runs."""
 CERTAIN: Final = 1.0
 """Chance that an item stands where it does: nothing is drawn at random."""
+
+Place = dict[str, Any]
+"""What becomes a `SlateItem`."""
 
 router = APIRouter(tags=["slates"])
 
@@ -108,16 +110,18 @@ def _served(
     items = _places(asked, slate, explain=explain)
     if rest is not None:
         items += _unranked(asked, items, rest)
-    fallback = _fallback(asked, items)
     now = datetime.now(UTC)
     slate_id = f"{int(now.timestamp() * 1e6):014x}-{token_hex(6)}"
-    answer = Slate(
-        slate_id=slate_id,
-        model=asked.standing.version,
-        arm=ARM,
-        fallback=fallback,
-        took_ms=round((time.perf_counter() - started) * 1e3, 3),
-        items=items,
+    # From plain values in one step: a model made place by place takes many times as long.
+    answer = Slate.model_validate(
+        {
+            "slate_id": slate_id,
+            "model": asked.standing.version,
+            "arm": ARM,
+            "fallback": _fallback(asked, items),
+            "took_ms": round((time.perf_counter() - started) * 1e3, 3),
+            "items": items,
+        }
     )
     caller.front.slates.write(
         {
@@ -127,7 +131,7 @@ def _served(
             "timestamp": now,
             "model": answer.model,
             "arm": ARM,
-            "item_ids": json.dumps([item.item_id for item in items], ensure_ascii=False),
+            "item_ids": json.dumps([item["item_id"] for item in items], ensure_ascii=False),
             "propensities": None,
         }
     )
@@ -135,60 +139,61 @@ def _served(
     return sent(answer)
 
 
-def _places(asked: Asked, slate: Items, *, explain: bool) -> list[SlateItem]:
+def _places(asked: Asked, slate: Items, *, explain: bool) -> list[Place]:
     stand = asked.standing.stand
     ids = stand.engine.ids[slate.ids].tolist()
     tier = stand.tier[slate.ids].tolist()
     source = slate.columns[SOURCE].tolist()
     rule = slate.columns[RULE].tolist() if RULE in slate.columns else [NOTHING] * len(slate)
-    scores = np.nan_to_num(slate.scores).tolist()
-    places = []
-    for place, number in enumerate(slate.ids.tolist()):
+    places: list[Place] = []
+    for place, (number, score) in enumerate(
+        zip(slate.ids.tolist(), slate.scores.tolist(), strict=True)
+    ):
         parts = reasons_of(asked, number) if explain else None
         places.append(
-            SlateItem.model_construct(
-                item_id=ids[place],
-                rank=place + 1,
-                score=scores[place],
-                tier=TIERS[tier[place]],
-                propensity=CERTAIN,
-                source=SOURCES[source[place]],
-                rule=None if rule[place] == NOTHING else TOUCHES[rule[place]],
-                reasons=told_reasons(asked, parts) if parts else None,
-            )
+            {
+                "item_id": ids[place],
+                "rank": place + 1,
+                "score": score,
+                "tier": TIERS[tier[place]],
+                "propensity": CERTAIN,
+                "source": SOURCES[source[place]],
+                "rule": None if rule[place] == NOTHING else TOUCHES[rule[place]],
+                "reasons": told_reasons(asked, parts) if parts else None,
+            }
         )
     return places
 
 
-def _unranked(asked: Asked, ranked: list[SlateItem], rest: list[str]) -> list[SlateItem]:
+def _unranked(asked: Asked, ranked: list[Place], rest: list[str]) -> list[Place]:
     """The given items that nothing speaks for, below the others."""
     stand = asked.standing.stand
-    there = {item.item_id for item in ranked}
+    there = {item["item_id"] for item in ranked}
     hidden = asked.query.hidden
     left = set(asked.query.exclude.tolist())
-    last = min((item.score for item in ranked), default=0.0)
-    more: list[SlateItem] = []
+    last = min((item["score"] for item in ranked), default=0.0)
+    more: list[Place] = []
     for item_id in dict.fromkeys(rest):
         number = stand.engine.index.get(item_id)
         if number is None or item_id in there or number in left:
             continue
         if hidden is None or not hidden[number]:
             more.append(
-                SlateItem(
-                    item_id=item_id,
-                    rank=len(ranked) + len(more) + 1,
-                    score=min(last, 0.0) - 1 - len(more),
-                    tier=TIERS[stand.tier[number]],
-                    propensity=CERTAIN,
-                    source="given",
-                )
+                {
+                    "item_id": item_id,
+                    "rank": len(ranked) + len(more) + 1,
+                    "score": min(last, 0.0) - 1 - len(more),
+                    "tier": TIERS[stand.tier[number]],
+                    "propensity": CERTAIN,
+                    "source": "given",
+                }
             )
     return more
 
 
-def _fallback(asked: Asked, items: list[SlateItem]) -> str | None:
+def _fallback(asked: Asked, items: list[Place]) -> str | None:
     """What answered: words that had nothing to go by leave it to what sells now."""
-    if asked.fallback == CONTENT and all(item.source == "popular" for item in items):
+    if asked.fallback == CONTENT and all(item["source"] == "popular" for item in items):
         return POPULAR
     return asked.fallback
 
