@@ -93,9 +93,10 @@ class Assortment:
 
         Cost:
             One pass over the columns, and for each new or retold item one encoding and one small
-            system; nothing of the fit is copied.
+            system; nothing of the fit is copied. Where the texts of an item change that came
+            after the fit, all that came after it are solved anew.
         """
-        engine = self.engine.with_items(Catalog(changed))
+        engine = self._retold(changed).with_items(Catalog(changed))
         table, missing, tier = self._longer(engine)
         rows = _numbers(engine, changed[c.ITEM_ID].to_list())
         left = _numbers(engine, [item_id for item_id in gone if item_id in engine.index])
@@ -149,6 +150,18 @@ class Assortment:
         """The row of one item."""
         return self.table.slice(number, 1)
 
+    def _retold(self, changed: pl.DataFrame) -> Engine:
+        """The engine, reading anew items that came after the fit and whose texts changed since."""
+        n_fitted, index = len(self.model.texts), self.engine.index
+        ids = changed[c.ITEM_ID].to_list()
+        late = [place for place, item_id in enumerate(ids) if index.get(item_id, -1) >= n_fitted]
+        told = changed[late]
+        rows = _numbers(self.engine, told[c.ITEM_ID].to_list())
+        if np.array_equal(text_marks(self.table[rows]), text_marks(told)):
+            return self.engine
+        arrivals = _with_rows(self.table[n_fitted:], rows - np.int32(n_fitted), told)
+        return self.model.engine.with_items(Catalog(arrivals))
+
     def _longer(self, engine: Engine) -> tuple[pl.DataFrame, BoolArray, Int8Array]:
         """Table, what is missing, and tiers, with rows for items that are new to them."""
         known = len(self.missing)
@@ -183,7 +196,8 @@ def _with_rows(table: pl.DataFrame, rows: Int32Array, values: pl.DataFrame) -> p
     """The table with some rows replaced; columns that `values` lacks become empty there."""
     if not len(rows):
         return table
-    if len(rows) == len(table) and np.array_equal(rows, np.arange(len(table))):
+    whole = len(rows) == len(table) and values.width >= len(c.ITEMS)
+    if whole and np.array_equal(rows, np.arange(len(table))):
         return values.with_columns(table[TIER]).select(table.columns)
     columns = []
     for name, dtype in c.ITEMS.items():

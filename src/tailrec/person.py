@@ -86,7 +86,7 @@ def history_of(
     """A person's history, the same as `data.histories.build_dataset` makes of all events.
 
     What is done just now comes last and in its order, a step each; the item in view is the
-    latest of all and counts as much as having it.
+    latest of all and counts as much as the type of event that counts most.
 
     Args:
         shelf: the items.
@@ -119,13 +119,15 @@ def _counting(
     """Places of the events that are history."""
     counting = {name for name in c.EVENT_TYPES if getattr(recipe.weights, name) > 0} | {NOBODY}
     places = [place for place, name in enumerate(types) if name in counting]
-    least = recipe.min_rating
-    if least is not None:
+    if recipe.min_rating is not None:
+        least = np.float32(recipe.min_rating)  # as exactly as datasets keep values
         # What is not known to be below is liked.
         places = [
             place
             for place in places
-            if types[place] not in RATED or (value := values[place]) is None or value >= least
+            if types[place] not in RATED
+            or (value := values[place]) is None
+            or np.float32(value) >= least
         ]
     return np.array(places, np.int64)
 
@@ -155,7 +157,8 @@ def _dataset(
     """One user's events at some places, as a dataset."""
     number, types, values, sessions, time = told
     kinds = [types[place] for place in places]
-    weight = [1.0 if kind == NOBODY else getattr(recipe.weights, kind) for kind in kinds]
+    counts = {name: getattr(recipe.weights, name) for name in c.EVENT_TYPES}
+    counts[NOBODY] = max(counts.values()) or 1.0
     own = [sessions[place] for place in places]
     together = np.zeros(len(places), bool)
     if recipe.baskets == "session":
@@ -169,7 +172,7 @@ def _dataset(
         item=number,
         time=time,
         step=number_steps(time, together, ptr),
-        weight=np.array(weight, np.float32),
+        weight=np.array([counts[kind] for kind in kinds], np.float32),
         type=np.array([_TYPE_NUMBER.get(kind, 0) for kind in kinds], np.int8),
         value=np.array([values[place] for place in places], np.float32),
         now=now,

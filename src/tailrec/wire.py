@@ -34,9 +34,11 @@ def _plain_json(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-_ID = Field(min_length=1, max_length=512)
-Id = Annotated[str, _ID]
-Text = Annotated[str, Field(max_length=20_000)]
+_NO_NUL = r"^[^\x00]*$"
+"""No database takes a NUL in a text; other odd letters are checked wherever text is read."""
+Id = Annotated[str, Field(min_length=1, max_length=512, pattern=_NO_NUL)]
+Line = Annotated[str, Field(max_length=2_000, pattern=_NO_NUL)]
+Text = Annotated[str, Field(max_length=20_000, pattern=_NO_NUL)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -53,15 +55,6 @@ class Body(BaseModel):
     """Base of all bodies: frozen; a field that is not known is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_nul(cls, value: object) -> object:
-        if isinstance(value, str) and "\0" in value:
-            raise ValueError("holds a NUL character; remove it")
-        if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise ValueError("holds half of a surrogate pair, which is no character")
-        return value
 
 
 class SessionEvent(Body):
@@ -142,15 +135,15 @@ class Item(Body):
     """A product. Fields left out stay as they are where the item is known."""
 
     item_id: Id
-    title: Annotated[str, Field(min_length=1, max_length=2_000)]
+    title: Annotated[Line, Field(min_length=1)]
     description: Text | None = None
     brand: Id | None = None
-    category: Annotated[str, Field(max_length=2_000)] | None = None
+    category: Line | None = None
     price: NotNegative | None = None
     cost: NotNegative | None = None
     stock: Amount | None = None
     seller_id: Id | None = None
-    images: Annotated[list[str], Field(max_length=100)] | None = None
+    images: Annotated[list[Line], Field(max_length=100)] | None = None
     attributes: Attributes | None = None
     created_at: AwareDatetime | None = None
     available: bool | None = None
@@ -178,6 +171,24 @@ class Item(Body):
         return _reachable(value)
 
 
+class StoredItem(Body):
+    """A product as it is stored; texts that an ingest brought may be of any length."""
+
+    item_id: str
+    title: str
+    description: str | None
+    brand: str | None
+    category: str | None
+    price: float | None
+    cost: float | None
+    stock: float | None
+    seller_id: str | None
+    images: list[str] | None
+    attributes: dict[str, Any] | None
+    created_at: datetime | None
+    available: bool | None
+
+
 class Items(Body):
     """Products to put."""
 
@@ -187,15 +198,15 @@ class Items(Body):
 class ItemChange(Body):
     """Fields of a product to change; null empties one."""
 
-    title: Annotated[str, Field(min_length=1, max_length=2_000)] = ""
+    title: Annotated[Line, Field(min_length=1)] = ""
     description: Text | None = None
     brand: Id | None = None
-    category: Annotated[str, Field(max_length=2_000)] | None = None
+    category: Line | None = None
     price: NotNegative | None = None
     cost: NotNegative | None = None
     stock: Amount | None = None
     seller_id: Id | None = None
-    images: Annotated[list[str], Field(max_length=100)] | None = None
+    images: Annotated[list[Line], Field(max_length=100)] | None = None
     attributes: Attributes | None = None
     available: bool | None = None
 
@@ -331,7 +342,7 @@ class Slate(Body):
 class Search(Body):
     """Words somebody typed."""
 
-    query: Annotated[str, Field(min_length=1, max_length=500)]
+    query: Annotated[Line, Field(min_length=1, max_length=500)]
     n: Annotated[int, Field(ge=1, le=MOST_PLACES)] = 20
     user_id: Id | None = Field(None, description="Whose taste counts a little.")
     filter: Any = None
@@ -395,7 +406,6 @@ class Explained(Body):
     score: float | None
     missed_by: float | None
     reasons: list[Reason]
-    popularity: float
     rules: list[str]
 
 
@@ -459,6 +469,10 @@ class Problem(Body):
 
 def _reachable(value: datetime | None) -> datetime | None:
     """A moment that every database can hold."""
-    if value is not None and not 1677 < value.astimezone(UTC).year < 2262:
+    try:
+        within = value is None or 1677 < value.astimezone(UTC).year < 2262
+    except OverflowError:  # at the edge of what a calendar has, in another zone
+        within = False
+    if not within:
         raise ValueError("lies outside the years 1678 to 2261")
     return value

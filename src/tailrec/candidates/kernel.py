@@ -97,7 +97,8 @@ class TextKernel:
         dense[~np.any(features.dense, axis=1)] = 0
         length = np.linalg.norm(dense, axis=1, keepdims=True)
         unit = np.float32(self.meaning ** (1 / (2 * POWER)))
-        return Vectors(words, np.divide(dense, length / unit, out=dense, where=length > 0))
+        scale: Float32Array = (unit / np.where(length > 0, length, 1)).astype(np.float32)
+        return Vectors(words, dense * scale)
 
     def arrays(self) -> dict[str, Array]:
         """Plain arrays for an artifact."""

@@ -2,12 +2,14 @@
 
 from tailrec.cli.app import app
 from tailrec.cli.ask import explain, recommend, search
+from tailrec.cli.backup import backup, restore
 from tailrec.cli.care import demo, doctor
 from tailrec.cli.fill import erase, export, ingest, init
 from tailrec.cli.learn import fit, tail
 from tailrec.cli.measure import compare, evaluate
 from tailrec.cli.output import guarded
 from tailrec.cli.serve import create, keys, list_keys, revoke, serve
+from tailrec.cli.stream import consume
 from tailrec.cli.tune import tune
 
 for command in (
@@ -23,8 +25,11 @@ for command in (
     search,
     explain,
     serve,
+    consume,
     export,
     erase,
+    backup,
+    restore,
     doctor,
 ):
     app.command()(guarded(command))

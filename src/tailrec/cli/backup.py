@@ -28,7 +28,7 @@ def backup(
     if as_json:
         print_json(about)
         return
-    typer.echo(f"{shop} is in {file}: {about['bytes']:,} bytes, {len(about['models'])} models")
+    typer.echo(f"{shop} is in {file}: {about['bytes']:,} bytes, models: {len(about['models'])}")
     if about["store"] != "sqlite":
         typer.echo(_ELSEWHERE)
 

@@ -51,8 +51,9 @@ class Repurchase(Recipe):
         due = category.join(
             again, on=c.CATEGORY, how="left", maintain_order="left", nulls_equal=True
         )
-        days = due["days"].cast(pl.Float32).fill_null(float("inf")).to_numpy()
-        return np.asarray(days * np.float32(self.wait), np.float32)
+        # Never comes last: no share of it, not even none, makes it sooner.
+        days = (due["days"] * self.wait).cast(pl.Float32).fill_null(float(NEVER)).to_numpy()
+        return np.asarray(days, np.float32)
 
 
 def _categories(data: Dataset) -> pl.DataFrame:

@@ -1,11 +1,13 @@
 """From the body of a request to a slate: the same steps as a batch job, for one person."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 
 from tailrec.arrange import Arrangement, Seen, leaving_out, slates_of
 from tailrec.data.filters import Filter, FilterError, parse_filter
@@ -71,7 +73,8 @@ def understood(
         leaving: item ids that are not shown, beside those of the request.
 
     Raises:
-        DataError: a filter, a rule, a scene or a dial is wrong.
+        DataError: a filter, a scene or a dial is wrong.
+        RequestValidationError: a rule is.
         ArtifactError: there is nothing to answer from.
     """
     front = caller.front
@@ -176,8 +179,12 @@ def _rules(caller: Caller, scene: Scene, body: Context) -> Rules:
     rules = caller.front.shop.recipe.rules if scene.rules is None else scene.rules
     if body.rules is None:
         return rules
-    own: Mapping[str, Any] = body.rules
-    return rules.joined(Rules.parse(dict(own), origin="rules"))
+    try:
+        own = Rules.model_validate(body.rules)
+    except ValidationError as error:
+        faults = [{**each, "loc": ("rules", *each["loc"])} for each in error.errors()]
+        raise RequestValidationError(faults) from error
+    return rules.joined(own)
 
 
 def _both(one: Filter | None, other: Filter | None) -> Filter | None:

@@ -1,20 +1,16 @@
 """POST /v1/events: what people did, durable before it is acknowledged."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.responses import Response
 
 from tailrec.serving.answers import PROBLEMS, caller_of, sent
-from tailrec.serving.event_rows import event_rows
+from tailrec.serving.event_rows import AHEAD, event_rows
 from tailrec.serving.metrics import EVENTS
 from tailrec.wire import Accepted, Events
-
-AHEAD: Final = timedelta(days=1)
-"""How far a timestamp may lie ahead of the server's clock; "now" is the newest event's."""
 
 router = APIRouter(tags=["events"])
 

@@ -50,7 +50,6 @@ def explain(body: Explain, request: Request) -> Response:
         score=None if parts is None else parts.score,
         missed_by=verdict.missed_by,
         reasons=[] if parts is None else told_reasons(asked, parts),
-        popularity=0.0 if parts is None else float(parts.popularity),
         rules=[] if rules is None else rules.why(number),
     )
     return sent(answer)

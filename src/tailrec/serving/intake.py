@@ -9,7 +9,7 @@ once.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Event as Flag
 from typing import Final
 
@@ -23,6 +23,7 @@ from tailrec.wire import Event, Events
 
 MOST_BYTES: Final = 1 << 20
 """Length of a message, at most."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_WAIT_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 30.0
 
@@ -150,6 +151,23 @@ def events_of(message: Message) -> list[Event]:
         if moment > latest:
             raise DataError(f"events.{place} lies more than {AHEAD.days} day ahead of the clock")
     return events.events
+
+
+def moment_of(milliseconds: int, number: int) -> datetime | None:
+    """When a message was sent.
+
+    Args:
+        milliseconds: since 1970.
+        number: of the message, which tells those of one millisecond apart.
+
+    Returns:
+        The moment, to the microsecond; None where it lies outside the years of dates.
+    """
+    try:
+        moment = _EPOCH + timedelta(milliseconds=milliseconds, microseconds=number % 1000)
+    except OverflowError:  # Redis takes ids by hand
+        return None
+    return moment if milliseconds >= 0 else None  # Kafka says -1
 
 
 def _first_fault(error: ValidationError) -> str:

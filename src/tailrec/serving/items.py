@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from tailrec import columns as c
 from tailrec.serving.answers import PROBLEMS, ItemId, caller_of, sent
-from tailrec.wire import Accepted, Item, ItemChange, Items
+from tailrec.wire import Accepted, Item, ItemChange, Items, StoredItem
 
 router = APIRouter(tags=["items"])
 
@@ -23,14 +23,14 @@ def put_items(body: Items, request: Request) -> Response:
     return sent(Accepted(accepted=len(rows)))
 
 
-@router.get("/v1/items/{item_id:path}", response_model=Item, responses=PROBLEMS)
+@router.get("/v1/items/{item_id:path}", response_model=StoredItem, responses=PROBLEMS)
 def get_item(item_id: ItemId, request: Request) -> Response:
     """A product as it is stored."""
     caller = caller_of(request, "read")
     return sent(_item(caller.front.live.item(item_id), with_cost=caller.may("write")))
 
 
-@router.patch("/v1/items/{item_id:path}", response_model=Item, responses=PROBLEMS)
+@router.patch("/v1/items/{item_id:path}", response_model=StoredItem, responses=PROBLEMS)
 def change_item(item_id: ItemId, body: ItemChange, request: Request) -> Response:
     """Change fields of a product; null empties one. It counts in the next slate."""
     caller = caller_of(request, "write")
@@ -57,12 +57,11 @@ def _texts(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _item(stored: dict[str, Any], *, with_cost: bool) -> Item:
+def _item(stored: dict[str, Any], *, with_cost: bool) -> StoredItem:
     told = {**stored, c.IMAGES: _images(stored), c.ATTRIBUTES: attributes_of(stored)}
     if not with_cost:
         told[c.COST] = None
-    # Not checked: what an ingest stored may be longer than what a request may send.
-    return Item.model_construct(**told)
+    return StoredItem.model_validate(told)
 
 
 def attributes_of(stored: dict[str, Any]) -> dict[str, Any] | None:

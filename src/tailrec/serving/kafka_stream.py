@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
@@ -18,7 +17,7 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.annotations import KafkaMessage
 
 from tailrec.errors import DataError, ProviderError
-from tailrec.serving.intake import MOST_BYTES, Intake, Message
+from tailrec.serving.intake import MOST_BYTES, Intake, Message, moment_of
 
 BATCH: Final = 500
 """Messages of one transaction, at most; fewer are not waited for."""
@@ -27,7 +26,6 @@ QUIET_S: Final = 10.0
 _BLOCK_MS: Final = 200
 _STOP_S: Final = 60.0
 """A batch in hand gets so long to be finished at a stop."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +90,11 @@ class KafkaStream:
         async def take(batch: KafkaMessage) -> None:
             records: Any = batch.raw_message
             # In a thread: while the store makes it wait, the group must hear of this consumer.
-            messages = [Message(record.value, _moment(record)) for record in records]
+            # The place counts as microseconds, so that equal messages of a millisecond stay two.
+            messages = [
+                Message(record.value, moment_of(record.timestamp, record.offset))
+                for record in records
+            ]
             rejected = await asyncio.to_thread(intake.take, messages)
             if rejected is None:
                 raise _UnfinishedError
@@ -160,13 +162,3 @@ async def _without_headers(
 async def _as_it_came(batch: KafkaMessage) -> Any:
     """Bodies stay bytes: one that is no JSON is a matter of its message, not of the batch."""
     return batch.body
-
-
-def _moment(record: Any) -> datetime | None:
-    """When a message was sent, as its producer or the broker noted it."""
-    if record.timestamp < 0:
-        return None
-    try:
-        return _EPOCH + timedelta(milliseconds=record.timestamp)
-    except OverflowError:
-        return None

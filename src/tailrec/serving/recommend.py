@@ -12,6 +12,7 @@ from starlette.responses import Response
 from tailrec.arrange import SOURCE, SOURCES
 from tailrec.candidates.linear import Contributions, LinearModel
 from tailrec.items import Items
+from tailrec.person import history_of
 from tailrec.reranking.rules_compiled import NOTHING, RULE, TOUCHES
 from tailrec.serving.access import Caller
 from tailrec.serving.answers import PROBLEMS, caller_of, sent
@@ -81,19 +82,27 @@ def reasons_of(asked: Asked, number: int) -> Contributions | None:
 
 
 def told_reasons(asked: Asked, parts: Contributions) -> list[Reason]:
-    """Reasons by item id."""
+    """Reasons by item id, and what being popular gave; they add up to the score."""
     ids = asked.standing.stand.engine.ids
-    return [
+    told = [
         Reason(item_id=str(ids[number]), behaviour=float(behaviour), text=float(text))
         for number, behaviour, text in zip(parts.ids, parts.behaviour, parts.text, strict=True)
     ]
+    if parts.popularity:
+        told.append(Reason(item_id=None, behaviour=float(parts.popularity), text=0.0))
+    return told
 
 
 def _has(caller: Caller, user_id: str | None) -> list[str]:
+    """Ids of the items in somebody's history; having been shown one is not having it."""
     if user_id is None:
         return []
     moment, _ = caller.front.moment(user_id)
-    return list(dict.fromkeys(moment.item_ids))
+    stand = caller.front.standing(moment.revision).stand
+    history = history_of(stand.shelf, caller.front.shop.recipe.histories, moment)
+    own = history.data.item
+    ids: list[str] = stand.engine.ids[own[own < history.known]].tolist()
+    return ids
 
 
 def _served(

@@ -13,7 +13,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import redis
@@ -21,7 +20,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from tailrec.errors import DataError, ProviderError
-from tailrec.serving.intake import MOST_BYTES, Counts, Intake, Message, Rejected
+from tailrec.serving.intake import MOST_BYTES, Counts, Intake, Message, Rejected, moment_of
 
 BODY: Final = b"data"
 """The field of a stream's entry that holds the message."""
@@ -32,7 +31,6 @@ KEPT_REJECTED: Final = 100_000
 _BLOCK_MS: Final = 500
 """A stop is noticed, and left messages are looked for, about this often."""
 _LONGEST_WAIT_S: Final = 30.0
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Entry = tuple[bytes, dict[bytes, bytes]]
 """Id and fields; there are none where the entry was trimmed from the stream."""
@@ -197,10 +195,9 @@ def _entries(found: Any) -> list[Entry]:
 
 
 def _message(entry_id: bytes, fields: dict[bytes, bytes]) -> Message:
-    """The message of an entry; its id begins with the millisecond in which it was added."""
-    milliseconds = int(entry_id.partition(b"-")[0])
-    try:
-        moment = _EPOCH + timedelta(milliseconds=milliseconds)
-    except OverflowError:  # ids may be given by hand
-        moment = None
-    return Message(fields.get(BODY), moment)
+    """The message of an entry; its id is the millisecond it was added in, and a number in it.
+
+    The number counts as microseconds, so that equal messages of a millisecond stay two.
+    """
+    milliseconds, _, number = entry_id.partition(b"-")
+    return Message(fields.get(BODY), moment_of(int(milliseconds), int(number)))

@@ -1,6 +1,5 @@
 """Worker processes over one socket: started, watched, and stopped together."""
 
-
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
