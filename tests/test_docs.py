@@ -120,8 +120,9 @@ def test_commands_are_documented(name: str) -> None:
 
 
 def options_of(command: str) -> set[str]:
-    """Options a command has."""
-    params = COMMANDS[command].params
+    """Options a command has, or the commands below it."""
+    below = getattr(COMMANDS[command], "commands", {}).values()
+    params = [p for each in (COMMANDS[command], *below) for p in each.params]
     return {name for p in params if p.param_type_name == "option" for name in p.opts}
 
 
