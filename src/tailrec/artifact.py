@@ -93,12 +93,19 @@ def load_artifact(folder: Path) -> Artifact:
     """
     try:
         recipe = (folder / RECIPE).read_text("utf-8")
-        card = json.loads((folder / CARD).read_text("utf-8"))
+        card = _object((folder / CARD).read_text("utf-8"))
         return Artifact(recipe, _map_arrays(folder / ARRAYS), card)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"{folder} is no complete model ({error}); fit again with `tailrec fit`"
         ) from error
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise TypeError(f"{CARD} holds no object")
+    return value
 
 
 def verify_artifact(folder: Path) -> None:

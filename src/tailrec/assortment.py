@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from tailrec import columns as c
-from tailrec.data.filters import TIER, Filter
+from tailrec.data.filters import Filter
 from tailrec.dataset import Catalog
 from tailrec.engine import Engine
 from tailrec.items import BoolArray, Int8Array, Int32Array
@@ -19,12 +19,11 @@ from tailrec.reranking.rules import Rules
 from tailrec.reranking.rules_compiled import CompiledRules
 from tailrec.search.facets import Facet, facets_of
 from tailrec.search.index import SearchIndex
-from tailrec.tail.segments import TIERS, Definition, tiers
+from tailrec.tail.segments import Definition, tiers
 
 KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")
 
-_NO_RULES: Final = Rules()
 _KEPT: Final = 64
 """Masks and rules kept ready, at most; the oldest go first."""
 
@@ -42,7 +41,7 @@ class Assortment:
         table: columns of `columns.ITEMS` and `tier`, a row an item; those that are known by
             their events alone, or were deleted, have nothing but their id and tier.
         missing: bool [I], items that are not in the store's catalogue.
-        tier: int8 [I], positions in `segments.TIERS`, by the events of the fit.
+        tier: int8 [I], positions in `columns.TIERS`, by the events of the fit.
         hidden: bool [I], items that nobody is shown: missing, not for sale, or out of stock.
         revision: of the store's catalogue that this is; see `data.live`.
     """
@@ -140,7 +139,7 @@ class Assortment:
 
     def rules_of(self, rules: Rules) -> CompiledRules | None:
         """Rules over these items, None where they say nothing; ready where asked before."""
-        if rules == _NO_RULES:
+        if not (rules.pin or rules.selections or rules.at_most):
             return None
         if rules not in self._rules:
             _keep(self._rules, rules, rules.compiled(self.table))
@@ -168,8 +167,8 @@ class Assortment:
         n_new = len(engine.ids) - known
         if not n_new:
             return self.table, self.missing.copy(), self.tier
-        cold = np.full(n_new, TIERS.index("cold"), np.int8)
-        new = pl.DataFrame({c.ITEM_ID: engine.ids[known:].astype(str), TIER: ["cold"] * n_new})
+        cold = np.full(n_new, c.TIERS.index("cold"), np.int8)
+        new = pl.DataFrame({c.ITEM_ID: engine.ids[known:].astype(str), c.TIER: ["cold"] * n_new})
         table = pl.concat([self.table, new], how="diagonal").rechunk()
         return table, np.append(self.missing, np.ones(n_new, bool)), np.append(self.tier, cold)
 
@@ -198,7 +197,7 @@ def _with_rows(table: pl.DataFrame, rows: Int32Array, values: pl.DataFrame) -> p
         return table
     whole = len(rows) == len(table) and values.width >= len(c.ITEMS)
     if whole and np.array_equal(rows, np.arange(len(table))):
-        return values.with_columns(table[TIER]).select(table.columns)
+        return values.with_columns(table[c.TIER]).select(table.columns)
     columns = []
     for name, dtype in c.ITEMS.items():
         new = (
@@ -211,7 +210,7 @@ def _with_rows(table: pl.DataFrame, rows: Int32Array, values: pl.DataFrame) -> p
 
 
 def _tier_names(tier: Int8Array) -> pl.Series:
-    return pl.Series(TIER, np.array(TIERS)[tier], dtype=pl.String)
+    return pl.Series(c.TIER, np.array(c.TIERS)[tier], dtype=pl.String)
 
 
 def _hidden(table: pl.DataFrame, missing: BoolArray) -> BoolArray:

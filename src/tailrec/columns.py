@@ -34,6 +34,10 @@ AVAILABLE: Final = "available"
 
 ALIAS: Final = "alias"
 
+TIER: Final = "tier"
+TIERS: Final = ("head", "middle", "tail", "cold")
+"""Names of the tier codes: `TIERS[code]`."""
+
 ITEM_IDS: Final = "item_ids"
 PROPENSITIES: Final = "propensities"
 MODEL: Final = "model"

@@ -94,7 +94,7 @@ def load_model(folder: Path, search: SearchRecipe, cache: Path | None) -> Model:
         dense = engine.features.features.dense
         index = SearchIndex.from_arrays(search, under(arrays, "search."), dense)
         again, texts = arrays["again_days"], arrays["texts"]
-    except (ValueError, KeyError) as error:  # a bad option and a missing array, too
+    except (ValueError, KeyError, TypeError, IndexError) as error:  # a bad option, a lost array
         message = f"{folder} does not fit this version of tailrec ({error})"
         raise ArtifactError(f"{message}; fit again with `tailrec fit`") from error
     return Model(folder.name, engine, index, again, texts, artifact.card)

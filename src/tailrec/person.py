@@ -117,8 +117,10 @@ def _counting(
     types: Sequence[str], values: Sequence[float | None], recipe: Histories
 ) -> Int64Array:
     """Places of the events that are history."""
-    counting = {name for name in c.EVENT_TYPES if getattr(recipe.weights, name) > 0} | {NOBODY}
-    places = [place for place, name in enumerate(types) if name in counting]
+    weight = vars(recipe.weights)
+    places = [
+        place for place, name in enumerate(types) if name == NOBODY or weight.get(name, 0.0) > 0
+    ]
     if recipe.min_rating is not None:
         least = np.float32(recipe.min_rating)  # as exactly as datasets keep values
         # What is not known to be below is liked.
@@ -157,7 +159,7 @@ def _dataset(
     """One user's events at some places, as a dataset."""
     number, types, values, sessions, time = told
     kinds = [types[place] for place in places]
-    counts = {name: getattr(recipe.weights, name) for name in c.EVENT_TYPES}
+    counts = {**vars(recipe.weights)}
     counts[NOBODY] = max(counts.values()) or 1.0
     own = [sessions[place] for place in places]
     together = np.zeros(len(places), bool)

@@ -10,7 +10,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    field_validator,
     model_validator,
 )
 
@@ -34,6 +33,13 @@ def _plain_json(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _reachable(value: datetime) -> datetime:
+    # Those of the first and the last year may have no time in UTC.
+    if not 1677 < value.year < 2262 or not 1677 < value.astimezone(UTC).year < 2262:
+        raise ValueError("lies outside the years 1678 to 2261")
+    return value
+
+
 _NO_NUL = r"^[^\x00]*$"
 """No database takes a NUL in a text; other odd letters are checked wherever text is read."""
 Id = Annotated[str, Field(min_length=1, max_length=512, pattern=_NO_NUL)]
@@ -42,6 +48,8 @@ Text = Annotated[str, Field(max_length=20_000, pattern=_NO_NUL)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Moment = Annotated[AwareDatetime, AfterValidator(_reachable)]
+"""An instant with its zone, that every database can hold."""
 Attributes = Annotated[dict[str, Any], AfterValidator(_plain_json)]
 """Any JSON object of moderate size."""
 EventType = Literal[
@@ -63,7 +71,7 @@ class SessionEvent(Body):
     item_id: Id
     type: EventType = "view"
     value: Amount | None = None
-    timestamp: AwareDatetime | None = None
+    timestamp: Moment | None = None
 
 
 class Event(Body):
@@ -77,7 +85,7 @@ class Event(Body):
     user_id: Id | None = None
     session_id: Id | None = None
     event_id: Id | None = None
-    timestamp: AwareDatetime | None = None
+    timestamp: Moment | None = None
     value: Amount | None = None
     text: Text | None = None
     slate_id: Id | None = None
@@ -85,11 +93,6 @@ class Event(Body):
     propensity: Annotated[float, Field(gt=0, le=1)] | None = None
     arm: Id | None = None
     platform: Id | None = None
-
-    @field_validator("timestamp")
-    @classmethod
-    def _in_reach(cls, value: datetime | None) -> datetime | None:
-        return _reachable(value)
 
     @model_validator(mode="after")
     def _of_somebody(self) -> Self:
@@ -145,7 +148,7 @@ class Item(Body):
     seller_id: Id | None = None
     images: Annotated[list[Line], Field(max_length=100)] | None = None
     attributes: Attributes | None = None
-    created_at: AwareDatetime | None = None
+    created_at: Moment | None = None
     available: bool | None = None
 
     model_config = ConfigDict(
@@ -164,11 +167,6 @@ class Item(Body):
             ]
         }
     )
-
-    @field_validator("created_at")
-    @classmethod
-    def _in_reach(cls, value: datetime | None) -> datetime | None:
-        return _reachable(value)
 
 
 class StoredItem(Body):
@@ -193,6 +191,14 @@ class Items(Body):
     """Products to put."""
 
     items: Annotated[list[Item], Field(min_length=1, max_length=MOST_ROWS)]
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"items": [{"item_id": "teapot-9", "title": "Iron teapot", "price": 39.0}]}
+            ]
+        }
+    )
 
 
 class ItemChange(Body):
@@ -220,18 +226,19 @@ class User(Body):
 
     user_id: Id
     attributes: Attributes | None = None
-    created_at: AwareDatetime | None = None
-
-    @field_validator("created_at")
-    @classmethod
-    def _in_reach(cls, value: datetime | None) -> datetime | None:
-        return _reachable(value)
+    created_at: Moment | None = None
 
 
 class Users(Body):
     """People to put."""
 
     users: Annotated[list[User], Field(min_length=1, max_length=MOST_ROWS)]
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"users": [{"user_id": "ada", "attributes": {"region": "north"}}]}]
+        }
+    )
 
 
 class Person(Body):
@@ -300,11 +307,19 @@ class Similar(Body):
     exclude: Annotated[list[Id], Field(max_length=MOST_ROWS)] = []
     tail: Share | None = None
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"item_id": "teapot-9", "n": 5, "user_id": "ada"}]}
+    )
+
 
 class Rerank(Context):
     """Products to put in the order that suits the person best."""
 
     items: Annotated[list[Id], Field(min_length=1, max_length=MOST_ROWS)]
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"user_id": "ada", "items": ["teapot-9", "teapot-3"]}]}
+    )
 
 
 class Reason(Body):
@@ -448,6 +463,16 @@ class Activate(Body):
 
     version: Id
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"version": "20260504T100000.123456-5e1c2a"}]}
+    )
+
+
+class Health(Body):
+    """How a worker is."""
+
+    status: Literal["live", "ready"]
+
 
 class Fault(Body):
     """Where in the request a fault is, and what it is."""
@@ -465,14 +490,3 @@ class Problem(Body):
     detail: str
     instance: str
     errors: list[Fault] = []
-
-
-def _reachable(value: datetime | None) -> datetime | None:
-    """A moment that every database can hold."""
-    try:
-        within = value is None or 1677 < value.astimezone(UTC).year < 2262
-    except OverflowError:  # at the edge of what a calendar has, in another zone
-        within = False
-    if not within:
-        raise ValueError("lies outside the years 1678 to 2261")
-    return value

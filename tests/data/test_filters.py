@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from tailrec import columns as c
 from tailrec.data.conditions import attributes_of
-from tailrec.data.filters import FIELDS, MAX_CONDITIONS, MAX_DEPTH, TIERS, FilterError, parse_filter
+from tailrec.data.filters import FIELDS, MAX_CONDITIONS, MAX_DEPTH, FilterError, parse_filter
 from tailrec.errors import DataError
-from tailrec.tail import segments
 
 SCHEMA = dict(c.ITEMS) | {"tier": pl.String()}
 MAY = datetime(2024, 5, 1, tzinfo=UTC)
@@ -222,12 +221,8 @@ def test_filters_that_differ_have_their_own_key() -> None:
     assert len({parse_filter(value) for value in differing}) == len(differing)
 
 
-def test_tiers_are_those_of_the_tail() -> None:
-    assert TIERS == segments.TIERS
-
-
 def test_columns_of_categories_and_columns_that_are_missing() -> None:
-    tiers = pl.DataFrame({"tier": ["head", "tail", None]}, schema={"tier": pl.Enum(TIERS)})
+    tiers = pl.DataFrame({"tier": ["head", "tail", None]}, schema={"tier": pl.Enum(c.TIERS)})
     assert parse_filter({"tier": {"ne": "head"}}).mask(tiers).tolist() == [False, True, False]
     assert not parse_filter({"price": {"lt": 1}}).mask(tiers).any()
     assert parse_filter({"price": {"exists": False}}).mask(tiers).all()
@@ -321,7 +316,7 @@ ROWS = st.fixed_dictionaries(
         "price": maybe(NUMBERS.map(float) | st.just(math.nan)),
         "available": maybe(st.booleans()),
         "created_at": maybe(MOMENTS),
-        "tier": maybe(st.sampled_from(TIERS)),
+        "tier": maybe(st.sampled_from(c.TIERS)),
         "attributes": maybe(
             st.dictionaries(
                 st.sampled_from(["c", "d.e"]),
@@ -359,7 +354,7 @@ LEAVES = st.one_of(
     asks("brand", BRANDS),
     asks("category", PATHS, under=PATHS),
     asks("price", NUMBERS, **ORDERED),
-    asks("tier", st.sampled_from(TIERS)),
+    asks("tier", st.sampled_from(c.TIERS)),
     asks("attributes.c", ATTRIBUTE_VALUES, contains=BRANDS, **ORDERED),
     asks("attributes.d.e", ATTRIBUTE_VALUES),
     st.booleans().map(lambda flag: {"available": flag}),

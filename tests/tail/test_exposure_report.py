@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
+from tailrec import columns as c
 from tailrec.tail.exposure_report import (
     COLOURS,
     curve_table,
@@ -19,7 +20,7 @@ from tailrec.tail.exposure_report import (
     tail_table,
     write_report,
 )
-from tailrec.tail.segments import DEFINITIONS, TIERS, is_tail
+from tailrec.tail.segments import DEFINITIONS, is_tail
 
 COUNTS = arrays(np.int64, st.integers(1, 40), elements=st.integers(0, 50)).filter(np.any)
 FILES = ["tail.csv", "items.csv", "rank_frequency.png", "lorenz.png", "index.html"]
@@ -60,7 +61,7 @@ def test_tail_table_holds_every_item_and_event_once_a_definition(counted):
     table = tail_table(data)
     assert table["definition"].unique(maintain_order=True).to_list() == list(DEFINITIONS)
     for definition, rows in table.group_by("definition", maintain_order=True):
-        assert rows["tier"].to_list() == list(TIERS)
+        assert rows["tier"].to_list() == list(c.TIERS)
         assert rows["items"].sum() == 200
         assert rows["events"].sum() == counts.sum()
         assert rows["items_share"].sum() == pytest.approx(1)
@@ -89,7 +90,7 @@ def test_report_is_whole_drawn_and_self_contained(counted, tmp_path):
     assert "title &lt;0&gt;" in page
     assert "title <0>" not in page
     with paths[0].open() as lines:
-        assert len(list(csv.DictReader(lines))) == len(DEFINITIONS) * len(TIERS)
+        assert len(list(csv.DictReader(lines))) == len(DEFINITIONS) * len(c.TIERS)
     picture = imread(BytesIO(paths[2].read_bytes()))[..., :3]
     for tier in ("head", "middle", "tail"):
         drawn = np.abs(picture - to_rgb(COLOURS[tier])).max(-1) < 0.02

@@ -97,8 +97,8 @@ class TextKernel:
         dense[~np.any(features.dense, axis=1)] = 0
         length = np.linalg.norm(dense, axis=1, keepdims=True)
         unit = np.float32(self.meaning ** (1 / (2 * POWER)))
-        scale: Float32Array = (unit / np.where(length > 0, length, 1)).astype(np.float32)
-        return Vectors(words, dense * scale)
+        stretch = unit / np.where(length > 0, length, 1)
+        return Vectors(words, np.asarray(dense * stretch, np.float32))
 
     def arrays(self) -> dict[str, Array]:
         """Plain arrays for an artifact."""

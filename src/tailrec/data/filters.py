@@ -27,10 +27,6 @@ from tailrec.data.conditions import ATTRIBUTE, Condition, Scalar, Value, plain_v
 from tailrec.errors import DataError
 from tailrec.items import BoolArray
 
-TIER: Final = "tier"
-"""The column of a filter's table beside those of `columns.ITEMS`."""
-TIERS: Final = ("head", "middle", "tail", "cold")
-
 MAX_DEPTH: Final = 16
 MAX_CONDITIONS: Final = 200
 MAX_CONTAINS: Final = 10
@@ -49,7 +45,7 @@ OPERATORS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "number": (*_EQUAL, *_ORDER, "exists"),
         "flag": ("eq", "ne", "exists"),
         "time": ("since", "until", "exists"),
-        TIER: (*_EQUAL, "exists"),
+        c.TIER: (*_EQUAL, "exists"),
         "attribute": (*_EQUAL, *_ORDER, "contains", "exists"),
     }
 )
@@ -58,7 +54,7 @@ OPERATORS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 _KIND_OF_TYPE = {pl.String: "text", pl.Float64: "number", pl.Boolean: "flag", pl.Datetime: "time"}
 FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {name: _KIND_OF_TYPE[type(dtype)] for name, dtype in c.ITEMS.items() if name != c.ATTRIBUTES}
-    | {c.CATEGORY: "category", TIER: TIER}
+    | {c.CATEGORY: "category", c.TIER: c.TIER}
 )
 """The kind of each field; an attribute is `attributes.` and its name."""
 
@@ -367,10 +363,10 @@ def _scalar(name: str, kind: str, value: object, at: str) -> Scalar:
     if kind == "time":
         return _instant(value, at)
     text = _normal(name, _text_of(value, at))
-    if kind == TIER and text not in TIERS:
-        near = _nearest(text, TIERS)
+    if kind == c.TIER and text not in c.TIERS:
+        near = _nearest(text, c.TIERS)
         raise FilterError(
-            at, f"there is no tier {_given(text)}{near}; there are {', '.join(TIERS)}"
+            at, f"there is no tier {_given(text)}{near}; there are {', '.join(c.TIERS)}"
         )
     return text
 

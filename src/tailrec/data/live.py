@@ -29,7 +29,7 @@ from tailrec.items import Int64Array
 
 MOST_EVENTS: Final = 1_000
 """Newest events of a person that a request knows."""
-MOST_SLATES: Final = 20
+MOST_SLATES: Final = 10
 """Newest slates of a person that a request knows."""
 
 _CLOCK, _EVENT, _SLATE = range(3)

@@ -99,7 +99,7 @@ def popularity_deviation(
         past_ptr: int64 [B + 1], bounds of the histories.
         past: int32 [E], catalogue numbers.
         ids: int32 [B, K], slates, `PADDING` at the end.
-        tier: int8 [I], codes of `tail.segments.TIERS`, counted on train.
+        tier: int8 [I], codes of `columns.TIERS`, counted on train.
         at: slate lengths k.
 
     Returns:

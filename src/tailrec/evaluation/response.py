@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from tailrec import columns as c
 from tailrec.errors import DataError
 from tailrec.items import BoolArray, Float64Array, Int8Array, Int64Array
-from tailrec.tail.segments import TIERS
 
 
 def response(
@@ -15,7 +15,7 @@ def response(
     Args:
         probability: float64 [N], of a response, in 0..1.
         outcome: bool [N], whether there was one.
-        tier: int8 [N], the items' codes of `tail.segments.TIERS`; None gives overall figures.
+        tier: int8 [N], the items' codes of `columns.TIERS`; None gives overall figures.
 
     Returns:
         ``auc``, ``log_loss`` and ``calibration_error``, and each with ``/<tier>`` for the tiers
@@ -30,7 +30,7 @@ def response(
         for code in np.unique(tier):
             own = tier == code
             apart = _figures(probability[own], outcome[own])
-            figures |= {f"{name}/{TIERS[code]}": value for name, value in apart.items()}
+            figures |= {f"{name}/{c.TIERS[code]}": value for name, value in apart.items()}
     return {name: value for name, value in figures.items() if not np.isnan(value)}
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from pydantic import Field, field_validator
 from scipy import sparse
 
-from tailrec.artifact import pack_strings, unpack_strings
+from tailrec.artifact import pack_strings, under, unpack_strings
 from tailrec.dataset import Catalog
 from tailrec.features.fields import FIELDS, item_texts
 from tailrec.features.tokens import (
@@ -152,10 +152,10 @@ class WordsModel:
         """The model that gave `arrays` under `recipe`."""
         vocabularies: dict[Kind, Vocabulary] = {}
         for kind in KINDS:
-            if f"{kind}.rarity" in arrays:
-                terms = unpack_strings(arrays[f"{kind}.terms"], arrays[f"{kind}.bounds"])
+            if own := under(arrays, f"{kind}."):
+                terms = unpack_strings(own["terms"], own["bounds"])
                 series = pl.Series(TERM, terms.tolist(), dtype=pl.String)
-                vocabularies[kind] = Vocabulary(series, arrays[f"{kind}.rarity"])
+                vocabularies[kind] = Vocabulary(series, own["rarity"])
         return cls(recipe, vocabularies)
 
 

@@ -17,7 +17,7 @@ from pydantic import (
 
 from tailrec import columns as c
 from tailrec.data.conditions import ATTRIBUTE, attributes_of, shown
-from tailrec.data.filters import MAX_CONDITIONS, MAX_CONTAINS, TIER, Filter, parse_filter
+from tailrec.data.filters import MAX_CONDITIONS, MAX_CONTAINS, Filter, parse_filter
 from tailrec.items import Float32Array, Int32Array, Int64Array
 from tailrec.recipe import Recipe
 from tailrec.reranking.rules_compiled import BOOSTED, BURIED, NOTHING, UNLIMITED, CompiledRules
@@ -30,7 +30,7 @@ MOST_ITEMS: Final = 1_000
 """Items one rule may name, at most."""
 FACTORS: Final = (1e-6, 1e6)
 """Bounds of the product of an item's factors, unless it is 0: scores stay finite."""
-GROUPS: Final = (c.TITLE, c.BRAND, c.CATEGORY, c.SELLER_ID, TIER)
+GROUPS: Final = (c.TITLE, c.BRAND, c.CATEGORY, c.SELLER_ID, c.TIER)
 """What `at_most` may count by, beside `category/LEVEL` and attributes."""
 _LEVEL_OR_ATTRIBUTE = re.compile(rf"{c.CATEGORY}/[1-9]|{re.escape(ATTRIBUTE)}.{{1,100}}")
 

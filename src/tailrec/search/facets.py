@@ -11,9 +11,7 @@ import polars as pl
 from tailrec import columns as c
 from tailrec.dataset import Catalog
 from tailrec.items import Array, Int8Array, Int32Array, StrArray
-from tailrec.tail.segments import TIERS
 
-TIER: Final = "tier"
 _STEPS: Final = (1, 2, 5)
 """Bounds of price ranges: these times a power of ten, so that they are round in any currency."""
 
@@ -82,7 +80,7 @@ def facets_of(catalog: Catalog, tiers: Int8Array | None = None) -> list[Facet]:
     if c.PRICE in table.columns:
         facets.append(_prices(table[c.PRICE]))
     if tiers is not None:
-        facets.append(Facet.flat(TIER, TIERS, tiers, ordered=True))
+        facets.append(Facet.flat(c.TIER, c.TIERS, tiers, ordered=True))
     return facets
 
 

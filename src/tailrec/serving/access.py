@@ -1,9 +1,11 @@
 """Who may do what: keys, roles and rates. Without a key there is no data."""
 
+import logging
 import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,6 +17,8 @@ FRESH_S: Final = 1.0
 """Keys are read again after so many seconds: a revoked one stops to count within them."""
 LOOK_AGAIN_S: Final = 0.2
 """A key that is not known is looked for in the store no more often than this."""
+
+log = logging.getLogger(__name__)
 
 _NO_SECRET: Final = Key("", secrets.token_hex(32), "read", None, None, None)  # type: ignore[arg-type]
 
@@ -81,7 +85,9 @@ class Access:
         self._n_workers = n_workers
         self._lock = threading.Lock()
         self._buckets: dict[str, _Bucket] = {}
+        self._keys: list[list[Key]] = [[] for _ in fronts]
         self._known: Mapping[str, tuple[Front, Key]] = {}
+        self._twice: set[str] = set()
         self._read_at = float("-inf")
         self._read()
 
@@ -124,11 +130,15 @@ class Access:
         """Read the keys again; where a store is away, those known before go on counting."""
         with self._lock:
             known: dict[str, tuple[Front, Key]] = {}
-            for front in self._fronts:
-                try:
-                    keys = Keys(front.shop.store).all()
-                except TailrecError:
-                    keys = [key for own, key in self._known.values() if own is front]
-                known |= {key.key_id: (front, key) for key in keys}
-            self._known = known
+            twice: set[str] = set()
+            for place, front in enumerate(self._fronts):
+                with suppress(TailrecError):
+                    self._keys[place] = Keys(front.shop.store).all()
+                # A shop copied with its keys would let one key open two: then it opens neither.
+                twice.update(key.key_id for key in self._keys[place] if key.key_id in known)
+                known |= {key.key_id: (front, key) for key in self._keys[place]}
+            if twice - self._twice:
+                log.warning("%d keys are of several shops and open none; make new ones", len(twice))
+            self._twice = twice
+            self._known = {name: own for name, own in known.items() if name not in twice}
             self._read_at = time.monotonic()

@@ -34,7 +34,7 @@ _SAID: Final = {
     429: "The key comes too often.",
     503: "The store is away, or there is nothing to answer from yet.",
 }
-_SCHEMA: Final = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+_SCHEMA: Final = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"description": said, "content": _SCHEMA} for status, said in _SAID.items()
 }

@@ -9,6 +9,7 @@ from typing import Any
 import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
 from tailrec import __version__
@@ -30,7 +31,8 @@ from tailrec.serving.gate import OPEN, Gate
 from tailrec.serving.logs import log_as_json
 from tailrec.serving.metrics import forget_process
 from tailrec.shop import Shop
-from tailrec.wire import Recommend
+from tailrec.slates import search_items
+from tailrec.wire import Problem, Recommend
 
 ROUTERS = (recommend, search, explain, events, items, users, models, health)
 
@@ -73,6 +75,7 @@ def make_app(server: Server) -> ASGIApp:
         summary="Recommendations and search that sell the whole catalogue.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=_lifespan(server),
     )
     for part in ROUTERS:
@@ -126,6 +129,7 @@ def _warm(front: Front) -> None:
         dense = stand.engine.features.features.dense.shape[1]
         body = Recommend(item_id=first[0], n=5, diversity=diversity if dense else 0.0)
         understood(caller, body).slate()
+    search_items(stand, "anything", k=1)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -134,9 +138,12 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schema = get_openapi(
             title=app.title, version=app.version, summary=app.summary, routes=app.routes
         )
-        schema.setdefault("components", {})["securitySchemes"] = {
-            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}
-        }
+        parts = schema.setdefault("components", {})
+        key = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+        parts["securitySchemes"] = {"key": key}
+        place = "#/components/schemas/{model}"
+        _, told = models_json_schema([(Problem, "serialization")], ref_template=place)
+        parts.setdefault("schemas", {}).update(told["$defs"])
         for path, operations in schema["paths"].items():
             for operation in operations.values():
                 operation["security"] = [] if path in OPEN else [{"key": []}]

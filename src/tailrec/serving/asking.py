@@ -126,10 +126,14 @@ def filter_of(caller: Caller, value: object, *, at: str = "filter") -> Filter | 
     if value is None:
         return None
     wanted = parse_filter(value, at=at)
+    _check_may_ask(caller, wanted, at)
+    return wanted
+
+
+def _check_may_ask(caller: Caller, wanted: Filter, at: str) -> None:
     # By asking often enough, a filter would tell what every item costs the shop.
     if not caller.may("write") and any(part.field == "cost" for part in wanted.conditions()):
         raise FilterError(at, "cost is not for keys that may only read")
-    return wanted
 
 
 def known_numbers(standing: Standing, ids: Sequence[str]) -> Int32Array:
@@ -184,6 +188,9 @@ def _rules(caller: Caller, scene: Scene, body: Context) -> Rules:
     except ValidationError as error:
         faults = [{**each, "loc": ("rules", *each["loc"])} for each in error.errors()]
         raise RequestValidationError(faults) from error
+    for rule in own.selections:
+        if rule.filter is not None:
+            _check_may_ask(caller, rule.filter, "rules")
     return rules.joined(own)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from tailrec import columns as c
 from tailrec.data.live import Live, Moment
 from tailrec.errors import ArtifactError, StoreError, TailrecError
 from tailrec.serving.standby import Standing, standing_of, wanted_version
@@ -18,6 +19,10 @@ PATIENCE_S: Final = 0.5
 """A request waits so long for the catalogue's last change; a large one is taken in meanwhile."""
 WATCH_S: Final = 0.5
 """Seconds between two looks at which model should be served."""
+AGAIN_S: Final = 30.0
+"""Seconds after which a stand-in looks for something better, or is made anew of what came since."""
+SHARE: Final = 0.05
+"""Of the time, at most, is spent on that where looking takes long."""
 AT_ONCE: Final = 256
 """Changed items that are taken in before the next ones are looked at."""
 
@@ -42,6 +47,8 @@ class Front:
         self.events = EventWriter(shop.store)
         self.slates = SlateWriter(shop.store)
         self._standing: Standing | None = None
+        self._tried: str | None = None
+        self._again_at = 0.0
         self._changed = threading.Condition()
         self._wanted = -1
         self._closed = threading.Event()
@@ -111,11 +118,16 @@ class Front:
 
     def _load(self) -> None:
         """Take the best model there is; the one that answers stays until it is ready."""
+        started = time.monotonic()
+        self._tried = wanted_version(self.shop)
         try:
             standing = standing_of(self.shop)
         except TailrecError as error:
             log.warning("%s has nothing to serve yet: %s", self.name, error)
             return
+        _load_encoder(standing)
+        took_s = time.monotonic() - started
+        self._again_at = started + max(AGAIN_S, took_s / SHARE)
         with self._changed:
             self._standing = standing
             self._changed.notify_all()
@@ -125,48 +137,50 @@ class Front:
 
     def _keep_model(self) -> None:
         """Follow `models/current`; try again where something else stands in."""
-        tried: tuple[str | None, float] = (None, 0.0)
         while not self._closed.wait(WATCH_S):
-            standing = self._standing
-            wanted = wanted_version(self.shop)
-            served = standing.version if standing and standing.fallback is None else None
-            again_at = tried[1] + (0 if standing is None else 30)
-            if wanted == served and standing is not None and wanted is not None:
-                continue
-            if wanted == tried[0] and time.monotonic() < again_at:
-                continue
-            tried = (wanted, time.monotonic())
-            if wanted is None and standing is not None:
-                continue
-            self._load()
+            try:
+                if self._may_be_better():
+                    self._load()
+            except Exception:
+                log.exception("%s cannot look for a model", self.name)
+
+    def _may_be_better(self) -> bool:
+        """Whether there may be something better to answer from."""
+        standing = self._standing
+        if standing is None:
+            return True
+        wanted = wanted_version(self.shop)
+        if standing.fallback is None and wanted in (None, standing.version):
+            return False
+        return wanted != self._tried or time.monotonic() >= self._again_at
 
     def _keep_items(self) -> None:
         """Take in changes of the catalogue as soon as a request has seen that there are any."""
         while not self._closed.is_set():
             with self._changed:
-                self._changed.wait_for(
-                    lambda: self._closed.is_set() or not self._is_at(self._wanted)
-                )
+                self._changed.wait_for(lambda: self._closed.is_set() or self._is_behind())
             standing = self._standing
-            if self._closed.is_set():
+            if self._closed.is_set() or standing is None:
                 return
-            if standing is None:
-                self._load()
-                self._closed.wait(WATCH_S if self._standing is None else 0)
-                continue
             try:
                 self._take_in(standing)
             except TailrecError as error:
                 log.warning("changes of the catalogue wait: %s", error)
                 self._closed.wait(PATIENCE_S)
+            except Exception:
+                log.exception("%s cannot take in changes of the catalogue", self.name)
+                self._closed.wait(AGAIN_S)
+
+    def _is_behind(self) -> bool:
+        return self._standing is not None and not self._is_at(self._wanted)
 
     def _take_in(self, standing: Standing) -> None:
         stand = standing.stand
         changed, gone, revision = self.live.changes(stand.revision)
         # What is known already first: prices and stock apply at once, texts take longer.
-        known = changed["item_id"].is_in(list(stand.engine.index))
-        changed = changed.with_columns(known.alias("known")).sort("known", descending=True)
-        changed = changed.drop("known")
+        index = stand.engine.index
+        known = np.array([item_id in index for item_id in changed[c.ITEM_ID].to_list()], bool)
+        changed = changed[np.argsort(~known, kind="stable")]
         for start in range(0, max(len(changed), 1), AT_ONCE):
             part = changed.slice(start, AT_ONCE)
             last = start + AT_ONCE >= len(changed)
@@ -174,10 +188,18 @@ class Front:
                 part, gone if start == 0 else (), revision if last else stand.revision
             )
             with self._changed:
-                if self._standing is not standing:
+                if self._standing is not standing or self._closed.is_set():
                     return  # another model came; it is brought up to date from its own revision
                 standing = replace(standing, stand=stand)
                 self._standing = standing
                 if last and revision < self._wanted and not len(changed) and not gone:
                     self._wanted = revision
                 self._changed.notify_all()
+
+
+def _load_encoder(standing: Standing) -> None:
+    """Load what reads words now: it takes longer than a request should."""
+    try:
+        _ = standing.stand.engine.features.encoder
+    except TailrecError as error:
+        log.warning("words are not read for their meaning: %s", error)

@@ -4,33 +4,34 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import JSONResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
-from tailrec.serving.answers import PROBLEMS, caller_of
+from tailrec.errors import ArtifactError
+from tailrec.serving.answers import PROBLEMS, caller_of, sent
 from tailrec.serving.front import Front
 from tailrec.serving.metrics import LOST_SLATES, MODEL, exposition
+from tailrec.wire import Health
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/v1/health/live")
+@router.get("/v1/health/live", response_model=Health)
 async def live() -> Response:
     """The worker answers. Where it does not, start it again."""
-    return JSONResponse({"status": "live"})
+    return sent(Health(status="live"))
 
 
-@router.get("/v1/health/ready", responses={503: PROBLEMS[503]})
+@router.get("/v1/health/ready", response_model=Health, responses={503: PROBLEMS[503]})
 def ready(request: Request) -> Response:
     """The stores answer, and every shop has something to show. Else send requests elsewhere."""
     fronts: list[Front] = request.app.state.fronts
     waiting = sum(not _is_ready(front) for front in fronts)
     if waiting:
-        said = {"status": "waiting", "shops": len(fronts), "waiting": waiting}
-        return JSONResponse(said, 503, {"Retry-After": "1"})
-    return JSONResponse({"status": "ready", "shops": len(fronts)})
+        raise ArtifactError(f"{waiting} of {len(fronts)} shops cannot be answered from; try again")
+    return sent(Health(status="ready"))
 
 
-@router.get("/metrics", responses=PROBLEMS)
+@router.get("/metrics", response_class=PlainTextResponse, responses=PROBLEMS)
 def metrics(request: Request) -> Response:
     """What the workers count, in the format of Prometheus; of the shop of the key alone."""
     caller = caller_of(request, "read")

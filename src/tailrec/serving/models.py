@@ -1,6 +1,7 @@
 """/v1/models: what was fitted, what is served, and how to go back to an older one."""
 
 import json
+import logging
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -12,6 +13,7 @@ from tailrec.serving.answers import PROBLEMS, caller_of, sent
 from tailrec.wire import Activate, ModelInfo, Models
 
 router = APIRouter(tags=["models"])
+log = logging.getLogger(__name__)
 
 
 @router.get("/v1/models", response_model=Models, responses=PROBLEMS)
@@ -31,7 +33,8 @@ def activate(body: Activate, request: Request) -> Response:
     try:
         verify_artifact(shop.models / body.version)
     except ArtifactError as error:
-        raise DataError(f"it cannot be served: {error}") from error
+        log.warning("model %s is not made the current one: %s", body.version, error)
+        raise DataError(f"model {body.version!r} is damaged; run `tailrec fit`") from error
     set_current(shop.models, body.version)
     return sent(_models(caller))
 

@@ -113,7 +113,12 @@ def _ours(request: Request, error: Exception) -> Response:
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
     faults = [Fault(path=error.path, message=error.fault)] if isinstance(error, FilterError) else []
     retry_s = _RETRY_S if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return problem(status, str(error), _id_of(request), errors=faults, retry_s=retry_s)
+    detail = str(error)
+    if isinstance(error, StoreError):
+        # Where the store is and what it says is for the log alone.
+        log.warning("%s: %s", _id_of(request), error)
+        detail = "the store is away; send the request again"
+    return problem(status, detail, _id_of(request), errors=faults, retry_s=retry_s)
 
 
 def _unexpected(request: Request, error: Exception) -> Response:

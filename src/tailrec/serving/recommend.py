@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from tailrec import columns as c
 from tailrec.arrange import SOURCE, SOURCES
 from tailrec.candidates.linear import Contributions, LinearModel
 from tailrec.items import Items
@@ -19,7 +20,6 @@ from tailrec.serving.answers import PROBLEMS, caller_of, sent
 from tailrec.serving.asking import Asked, number_of, understood
 from tailrec.serving.metrics import FALLBACKS, SHOWN
 from tailrec.serving.standby import CONTENT, POPULAR
-from tailrec.tail.segments import TIERS
 from tailrec.wire import Context, Reason, Recommend, Rerank, Similar, Slate
 
 ARM: Final = "default"
@@ -34,7 +34,7 @@ router = APIRouter(tags=["slates"])
 
 
 @router.post("/v1/recommend", response_model=Slate, responses=PROBLEMS)
-def recommend(body: Recommend, request: Request) -> Response:
+async def recommend(body: Recommend, request: Request) -> Response:
     """The items that suit a person best now, the long tail included."""
     started = time.perf_counter()
     caller = caller_of(request, "read")
@@ -164,7 +164,7 @@ def _places(asked: Asked, slate: Items, *, explain: bool) -> list[Place]:
                 "item_id": ids[place],
                 "rank": place + 1,
                 "score": score,
-                "tier": TIERS[tier[place]],
+                "tier": c.TIERS[tier[place]],
                 "propensity": CERTAIN,
                 "source": SOURCES[source[place]],
                 "rule": None if rule[place] == NOTHING else TOUCHES[rule[place]],
@@ -192,7 +192,7 @@ def _unranked(asked: Asked, ranked: list[Place], rest: list[str]) -> list[Place]
                     "item_id": item_id,
                     "rank": len(ranked) + len(more) + 1,
                     "score": min(last, 0.0) - 1 - len(more),
-                    "tier": TIERS[stand.tier[number]],
+                    "tier": c.TIERS[stand.tier[number]],
                     "propensity": CERTAIN,
                     "source": "given",
                 }

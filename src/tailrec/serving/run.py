@@ -1,15 +1,22 @@
 """Worker processes over one socket: started, watched, and stopped together."""
 
+import signal
+from socket import socket
+
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from tailrec.serving.app import Server
 from tailrec.serving.logs import log_as_json
+from tailrec.shop import Shop
 
 PATIENCE_S = 60
 """Seconds after which a worker that says nothing, as while it loads a model, counts as hung."""
 GRACE_S = 20
 """Seconds that requests have to end when the server stops."""
+FAILED = 1
+"""How a process ends that could not start; its log says why."""
 
 
 def serve(server: Server, host: str, port: int) -> None:
@@ -21,7 +28,14 @@ def serve(server: Server, host: str, port: int) -> None:
         server: what is served.
         host: address to listen on.
         port: of it; 0 for any that is free.
+
+    Raises:
+        StoreError: a shop cannot be opened.
+        RecipeError: the recipe of one holds a bad option.
+        SystemExit: it could not start; the log says why.
     """
+    for folder in server.shops:  # so that what is wrong is said once, and not by each worker
+        Shop.open(folder, store_url=server.store_url).close()
     log_as_json(requests=server.log_requests)
     config = uvicorn.Config(
         server,
@@ -32,12 +46,28 @@ def serve(server: Server, host: str, port: int) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        ws="none",
         lifespan="on",
         timeout_graceful_shutdown=GRACE_S,
         timeout_worker_healthcheck=PATIENCE_S,
     )
+    sockets = [_bound(config)]
     if server.n_workers == 1:
-        uvicorn.Server(config).run()
-        return
-    socket = config.bind_socket()
-    Multiprocess(config, sockets=[socket]).run()
+        # A server alone raises its signal again once all is ended; being told to end is no failure.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        alone = uvicorn.Server(config)
+        alone.run(sockets)
+        failed = not alone.started
+    else:
+        together = Multiprocess(config, sockets)
+        together.run()
+        failed = any(worker.exitcode == STARTUP_FAILURE for worker in together.processes)
+    if failed:
+        raise SystemExit(FAILED)
+
+
+def _bound(config: uvicorn.Config) -> socket:
+    try:
+        return config.bind_socket()
+    except SystemExit as error:  # with a number of uvicorn's own
+        raise SystemExit(FAILED) from error

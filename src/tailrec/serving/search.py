@@ -16,7 +16,6 @@ from tailrec.serving.answers import PROBLEMS, caller_of, sent
 from tailrec.serving.asking import filter_of, understood
 from tailrec.serving.standby import Standing
 from tailrec.slates import search_items
-from tailrec.tail.segments import TIERS
 from tailrec.wire import Facet, Found, FoundItem, Recommend, Search
 
 LIKED = 200
@@ -73,7 +72,7 @@ def _items(standing: Standing, found: FoundItems) -> list[FoundItem]:
             item_id=str(stand.engine.ids[number]),
             rank=place + 1,
             score=float(score),
-            tier=TIERS[stand.tier[number]],
+            tier=c.TIERS[stand.tier[number]],
             title=titles[number],
         )
         for place, (number, score) in enumerate(

@@ -12,7 +12,6 @@ from tailrec.errors import UnknownUser
 from tailrec.serving.access import Caller
 from tailrec.serving.answers import PROBLEMS, UserId, caller_of, sent
 from tailrec.serving.items import attributes_of
-from tailrec.tail.segments import TIERS
 from tailrec.wire import Accepted, Erased, Person, Profile, Users
 
 MOST_NAMED = 20
@@ -88,7 +87,7 @@ def _profile(caller: Caller, user_id: str) -> Profile:
     rows = stand.table[known]
     prices = rows[c.PRICE].drop_nulls()
     low, middle, high = (prices.quantile(share, "linear") for share in (0.1, 0.5, 0.9))
-    tail = np.isin(stand.tier[known], [TIERS.index("tail"), TIERS.index("cold")])
+    tail = np.isin(stand.tier[known], [c.TIERS.index("tail"), c.TIERS.index("cold")])
     times = pl.Series(moment.times).cast(c.EVENTS[c.TIMESTAMP])
     counts = pl.Series(moment.types).value_counts(sort=True)
     return Profile(

@@ -12,13 +12,15 @@ import polars as pl
 
 from tailrec.data.live import slate_rows
 from tailrec.data.store import Store
-from tailrec.errors import StoreError, TailrecError
+from tailrec.errors import StoreError
 
 MOST_TOGETHER: Final = 20_000
 """Rows of one transaction, about."""
 RETRY_S: Final = (0.05, 0.5)
 """Seconds before a failed write is tried again: a server that was restarted left dead
 connections behind, and the next one is a new one."""
+AWAY: Final = 3
+"""Failures of the store, one after the other, after which nobody else has to wait for it."""
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class EventWriter:
             StoreError: the writer was closed.
         """
         done: Future[None] = Future()
+        done.set_running_or_notify_cancel()  # who gives up waiting takes nothing back
         with self._wake:
             if self._closed:
                 raise StoreError("the service is stopping; send the events again")
@@ -86,18 +89,32 @@ class EventWriter:
     def _commit(self, group: list[_Waiting]) -> None:
         try:
             write_patiently(self._store, "events", pl.concat([each.rows for each in group]))
-        except TailrecError as error:
-            if len(group) > 1:  # one request's fault is not another's
-                for each in group:
-                    self._commit([each])
-            else:
-                group[0].done.set_exception(error)
         except Exception as error:  # noqa: BLE001  the thread lives on; the request is told
-            for each in group:
-                each.done.set_exception(error)
+            if len(group) == 1:
+                group[0].done.set_exception(error)
+                return
+            self._commit_each(group)
         else:
             for each in group:
                 each.done.set_result(None)
+
+    def _commit_each(self, group: list[_Waiting]) -> None:
+        """One request's fault is not another's; a store that is away is everybody's."""
+        n_failed = 0
+        for each in group:
+            try:
+                self._store.write("events", each.rows)
+            except Exception as error:  # noqa: BLE001  as above
+                each.done.set_exception(error)
+                n_failed = n_failed + 1 if isinstance(error, StoreError) else 0
+                if n_failed == AWAY:
+                    break
+            else:
+                each.done.set_result(None)
+                n_failed = 0
+        for each in group:
+            if not each.done.done():
+                each.done.set_exception(StoreError("the store is away; send the events again"))
 
 
 class SlateWriter:
@@ -126,9 +143,10 @@ class SlateWriter:
         self._waiting.append(slate)
 
     def close(self) -> None:
-        """Write what waits, then stop."""
+        """Write what waits, then stop; what cannot be written now is lost."""
         self._closed.set()
         self._thread.join()
+        self._give_up(len(self._waiting))
 
     def _work(self) -> None:
         while not self._closed.wait(self.LINGER_S):
@@ -137,16 +155,29 @@ class SlateWriter:
 
     def _flush(self) -> None:
         slates = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        if not slates:
-            return
+        if slates:
+            self._store_all(slates)
+
+    def _store_all(self, slates: list[dict[str, object]]) -> None:
         try:
             write_patiently(self._store, "slates", slate_rows(slates))
-        except TailrecError as error:
+        except StoreError as error:
             log.warning("slates wait for the store: %s", error)
-            kept = slates[-self.MOST_KEPT :]
-            self.lost += len(slates) - len(kept)
-            self._waiting.extendleft(reversed(kept))
+            self._waiting.extendleft(reversed(slates))
+            self._give_up(len(self._waiting) - self.MOST_KEPT)
             self._closed.wait(RETRY_S[-1])
+        except Exception as error:  # noqa: BLE001  the thread lives on
+            if len(slates) == 1:
+                log.warning("a slate cannot be stored: %s", error)
+                self.lost += 1
+                return
+            for slate in slates:  # one slate's fault is not another's
+                self._store_all([slate])
+
+    def _give_up(self, n_slates: int) -> None:
+        for _ in range(n_slates):
+            self._waiting.popleft()
+            self.lost += 1
 
 
 def write_patiently(store: Store, table: str, rows: pl.DataFrame) -> int:

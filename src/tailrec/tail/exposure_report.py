@@ -23,7 +23,7 @@ from tailrec.pages import (
     png_image,
     write_bytes,
 )
-from tailrec.tail.segments import DEFINITIONS, TIERS, Definition, popularity_order, tiers
+from tailrec.tail.segments import DEFINITIONS, Definition, popularity_order, tiers
 
 if TYPE_CHECKING:  # a second to load, for those who draw
     from matplotlib.figure import Figure
@@ -82,10 +82,11 @@ def tail_table(data: Dataset) -> pl.DataFrame:
     rows = []
     for definition in DEFINITIONS:
         code = tiers(counts, definition)
-        items = np.bincount(code, minlength=len(TIERS))
-        events = np.bincount(code, counts, len(TIERS)).astype(np.int64)
+        items = np.bincount(code, minlength=len(c.TIERS))
+        events = np.bincount(code, counts, len(c.TIERS)).astype(np.int64)
         rows += [
-            (definition, tier, int(items[row]), int(events[row])) for row, tier in enumerate(TIERS)
+            (definition, tier, int(items[row]), int(events[row]))
+            for row, tier in enumerate(c.TIERS)
         ]
     table = pl.DataFrame(rows, ["definition", "tier", "items", "events"], orient="row")
     items_share = pl.col("items") / max(data.n_items, 1)
@@ -111,7 +112,7 @@ def curve_table(data: Dataset) -> pl.DataFrame:
     """
     counts = data.item_counts
     order = popularity_order(counts)
-    named = np.asarray(TIERS)
+    named = np.asarray(c.TIERS)
     return pl.DataFrame(
         {
             c.RANK: np.arange(1, len(order) + 1),
@@ -139,7 +140,7 @@ def draw_rank_frequency(counts: Int64Array) -> "Figure":
         "rank of the item",
         "events of the item",
     )
-    for tier, name in enumerate(TIERS[:-1]):
+    for tier, name in enumerate(c.TIERS[:-1]):
         rank = np.flatnonzero(code == tier)
         if len(rank):
             label = f"{name}: {len(rank):,} items, {counts[order[rank]].sum():,} events"
@@ -169,7 +170,7 @@ def draw_lorenz(counts: Int64Array) -> "Figure":
         "share of events",
     )
     code = tiers(counts, DRAWN)[popularity_order(counts)[::-1]]
-    for tier, name in reversed(list(enumerate(TIERS))):
+    for tier, name in reversed(list(enumerate(c.TIERS))):
         at = np.flatnonzero(code == tier)
         if len(at):
             span = slice(at[0], at[-1] + 2)  # points stand between the items

@@ -25,8 +25,6 @@ Definition = Literal["pareto", "mass", "rare", "knee"]
 DEFINITIONS: Final[tuple[Definition, ...]] = get_args(Definition)
 
 HEAD, MIDDLE, TAIL, COLD = range(4)
-TIERS: Final = ("head", "middle", "tail", "cold")
-"""Names of the tier codes: `TIERS[code]`."""
 
 RARE_AT_MOST: Final = 5
 MASS_PERCENT: Final = 80
@@ -127,7 +125,7 @@ def tiers(counts: Int64Array, definition: Definition) -> Int8Array:
         definition: one of `DEFINITIONS`.
 
     Returns:
-        int8 [I], positions in `TIERS`.
+        int8 [I], positions in `columns.TIERS`.
 
     Raises:
         ValueError: the definition is unknown or a count is below 0.
@@ -227,8 +225,8 @@ def _moved(data: Dataset, counts: Int64Array, starts: Int64Array, level: float) 
             "ratio": ratio,
             "q": q,
             "direction": direction,
-            "tier_before": np.asarray(TIERS)[tier[0]],
-            "tier_after": np.asarray(TIERS)[tier[1]],
+            "tier_before": np.asarray(c.TIERS)[tier[0]],
+            "tier_after": np.asarray(c.TIERS)[tier[1]],
         },
         schema_overrides={c.ITEM_ID: pl.String()},
     )

@@ -15,7 +15,7 @@ import polars as pl
 from tailrec import columns as c
 from tailrec.dataset import Dataset
 from tailrec.items import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
-from tailrec.tail.segments import TIERS, Definition, is_tail, tiers
+from tailrec.tail.segments import Definition, is_tail, tiers
 
 NEIGHBOURS: Final = 20
 BLOCK: Final = 1024
@@ -83,7 +83,7 @@ def valuable_tail(
         {
             c.ITEM_ID: data.catalog.table[c.ITEM_ID],
             c.TITLE: data.catalog.text((c.TITLE,)),
-            "tier": np.asarray(TIERS)[tiers(sales, definition)],
+            "tier": np.asarray(c.TIERS)[tiers(sales, definition)],
             "events": sales,
             "shown": pl.Series(exposure)
             if exposure.any()
