@@ -12,6 +12,7 @@ from tailrec.artifact import get_current, set_current
 from tailrec.candidates.ease import Ease
 from tailrec.data.histories import microseconds
 from tailrec.data.leaks import check_no_leak
+from tailrec.data.live import Live
 from tailrec.errors import ArtifactError, DataError, RecipeError, StoreError
 from tailrec.shop import Shop, source_named
 from tailrec.slates import Ask, recommended
@@ -220,6 +221,19 @@ def test_hidden_is_what_is_gone_or_not_for_sale(tmp_path: Path) -> None:
         engine = shop.engine()
         # i4 and i5 have events and no row.
         assert engine.ids[shop.assortment().hidden].tolist() == ["i1", "i4", "i5"]
+
+
+def test_the_first_item_of_a_catalogue_hides_what_it_does_not_list(tmp_path: Path) -> None:
+    """Of a shop known by its events alone everything is shown, and the same while it is served."""
+    with new_shop(tmp_path / "shop") as shop:
+        shop.store.write("events", events(30))
+        shop.fit()
+        before = shop.assortment()
+        assert not before.hidden.any()
+        shop.store.write("items", pl.DataFrame({c.ITEM_ID: ["i3"], c.TITLE: ["Tea"]}))
+        after = before.after(*Live(shop.store).changes(before.revision))
+        np.testing.assert_array_equal(after.hidden, shop.assortment().hidden)
+        assert after.engine.ids[~after.hidden].tolist() == ["i3"]
 
 
 def test_a_model_that_is_missing_or_damaged_is_named(shop: Shop) -> None:

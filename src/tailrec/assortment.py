@@ -104,6 +104,8 @@ class Assortment:
             nothing = pl.DataFrame({c.ITEM_ID: engine.ids[left].astype(str)})
             table = _with_rows(table, left, nothing)
         table = _with_rows(table, rows, changed)
+        if len(rows) and self.table[c.TITLE].null_count() == len(self.table):
+            missing[:] = True  # the first of the catalogue: from now on it says what there is
         missing[rows] = False
         missing[left] = True
         return replace(

@@ -20,7 +20,7 @@ def test_people_are_folded_in_by_the_normal_equations(rng: np.random.Generator) 
     model = fitted(Als(factors=6, regularization=0.7, alpha=4), data)
     queries = data.queries(include_seen=True)
     batch = model.candidates(queries, data.n_items)
-    counts = history_weights(queries, data.n_items).toarray()
+    counts = history_weights(queries, data.n_items).matrix().toarray()
     y = model.factors.astype(float)
     for row in range(1, len(queries)):
         extra = 4 * counts[row]

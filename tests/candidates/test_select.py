@@ -12,6 +12,7 @@ from tests.worlds import crowd, shop
 
 from tailrec.candidates.heap import csr_over, csr_view
 from tailrec.candidates.select import (
+    Weights,
     history_weights,
     padded_to_csr,
     pair_strengths,
@@ -61,6 +62,11 @@ def test_top_k_is_a_full_sort_cut_short(seed: int, n_items: int, k: int) -> None
         np.testing.assert_array_equal(batch[row].scores, scores[row][expected])
 
 
+def weights_of(matrix: sparse.csr_array) -> Weights:
+    """What a matrix says of past items, as `history_weights` gives it."""
+    return Weights(matrix.indptr, matrix.indices, matrix.data, matrix.shape[1])
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     seed=seeds,
@@ -84,7 +90,7 @@ def test_sparse_candidates_are_those_of_the_product(
     options |= {"prior": (liked, prior[liked].astype(np.float32))} if given else {}
     queries = requests(rng, 9, n_items)
     batch = sparse_candidates(
-        sparse.csr_array(weights), sparse.csr_array(matrix), queries, k, **options
+        weights_of(sparse.csr_array(weights)), sparse.csr_array(matrix), queries, k, **options
     )
     scores = (weights * row) @ matrix if dial else weights @ matrix
     if given:
@@ -98,7 +104,7 @@ def test_sparse_candidates_are_those_of_the_product(
 
 def test_the_prior_counts_after_scaling() -> None:
     """Item 1 has the smaller prior, and a scale that makes it the better one."""
-    nothing, event = sparse.csr_array((3, 3)), sparse.csr_array(np.eye(1, 3))
+    nothing, event = sparse.csr_array((3, 3)), weights_of(sparse.csr_array(np.eye(1, 3)))
     prior = (np.array([0, 1], np.int32), np.array([2, 1], np.float32))
     scale = np.array([1, 4, 1], np.float32)
     query = requests(np.random.default_rng(0), 1, 1)  # excludes nothing
@@ -156,9 +162,9 @@ def test_history_weights_by_hand() -> None:
         exclude=np.zeros(0, np.int32),
     )
     # Item 9 is newer than a model of 6 items.
-    by_step = history_weights(queries, 6, decay=0.5).toarray()
+    by_step = history_weights(queries, 6, decay=0.5).matrix().toarray()
     np.testing.assert_array_equal(by_step, [[0] * 6, [0, 1, 0, 0, 1.125, 0]])
-    by_both = history_weights(queries, 6, decay=0.5, half_life_days=2).toarray()
+    by_both = history_weights(queries, 6, decay=0.5, half_life_days=2).matrix().toarray()
     np.testing.assert_array_equal(by_both, [[0] * 6, [0, 0.5, 0, 0, 1 + 0.125 / 4, 0]])
 
 

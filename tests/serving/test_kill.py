@@ -123,16 +123,27 @@ def begin_slowly(running: "Running", name: str) -> tuple[socket.socket, bytes]:
     return connection, body[20:]
 
 
-def kill_worker(running: "Running", load: Load) -> dict[str, float]:
-    """Kill a worker that answers; how long it takes until another one does in its place."""
+def kill_worker(running: "Running", load: Load, *, held_s: float = 0.0) -> dict[str, float]:
+    """Kill a worker that answers; how long it takes until another one does in its place.
+
+    Args:
+        running: the server.
+        load: what it is busy with.
+        held_s: stop the worker before, so that it dies while requests and the first process wait
+            for its answer.
+    """
     before = running.workers()
     load.until(100)
+    if held_s:
+        os.kill(before[0], signal.SIGSTOP)
+        time.sleep(held_s)
     started = time.monotonic()
     os.kill(before[0], signal.SIGKILL)
     load.until(20)  # the other one goes on
     told = {"other_answers_s": time.monotonic() - started}
     seconds_until(lambda: len(set(running.workers()) - {before[0]}) == len(before))
     told["replaced_s"] = time.monotonic() - started
+    assert told["replaced_s"] < 10
     with running.each_worker("write"):
         told["replacement_answers_s"] = time.monotonic() - started
     load.until(50)
@@ -163,7 +174,7 @@ def test_no_acknowledged_event_is_lost_with_a_worker_or_at_the_end(
 ) -> None:
     running = serve(shop_folder, workers=2)
     with Load(running, name="killed") as load:
-        figures = kill_worker(running, load)
+        figures = kill_worker(running, load, held_s=1.0)
     figures["longest_silence_s"] = load.longest_silence_s
     assert missing(shop_folder / "store.db", load) == set()
     with running.client("read") as client:

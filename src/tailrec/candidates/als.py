@@ -11,7 +11,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from tailrec.candidates.heap import compiled, csr_view, kernel_view, over_rows
-from tailrec.candidates.select import added_up, blank, history_weights, row_blocks, top_k
+from tailrec.candidates.select import blank, history_weights, row_blocks, top_k
 from tailrec.dataset import Dataset, Features
 from tailrec.items import Array, Float32Array, ItemsBatch, QueryBatch
 from tailrec.recipe import Recipe
@@ -45,7 +45,7 @@ class AlsModel:
         Returns:
             [B, k], best first, scores above 0.
         """
-        weights = added_up(history_weights(queries, len(self.factors), decay=self.decay))
+        weights = history_weights(queries, len(self.factors), decay=self.decay).matrix()
         people = self._people(weights)  # [B, F]
         ids, best = blank(len(queries), k)
         for rows in row_blocks(len(queries), len(self.factors)):

@@ -28,7 +28,7 @@ from tailrec.candidates.local import solve_local
 from tailrec.candidates.nearest import nearest_to_each_other
 from tailrec.candidates.popular import Popular
 from tailrec.candidates.prior import Prior
-from tailrec.candidates.select import added_up, history_weights, sparse_candidates
+from tailrec.candidates.select import Weights, history_weights, sparse_candidates
 from tailrec.dataset import DAY_US, Dataset, Features
 from tailrec.items import Array, Float32Array, Int32Array, Int64Array, ItemsBatch, QueryBatch
 from tailrec.recipe import Recipe
@@ -216,7 +216,7 @@ class LinearModel:
             One entry for each past item that says something for or against the item, and what
             the prior gives.
         """
-        weights = added_up(self._history(query))
+        weights = self._history(query).matrix()
         past = weights.indices
         share = weights.data
         popularity = self.recipe.prior * self.popular.share(item) if len(past) else 0.0
@@ -289,7 +289,7 @@ class LinearModel:
                     said[part, known] += own[past[known]][:, [item]].toarray().ravel()
         return said
 
-    def _history(self, queries: QueryBatch) -> sparse.csr_array:
+    def _history(self, queries: QueryBatch) -> Weights:
         recipe = self.recipe
         return history_weights(
             queries,

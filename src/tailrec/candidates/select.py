@@ -6,6 +6,9 @@ at -inf. So a person without history gets an empty row from a personal source; f
 popular items is the engine's business. Equal scores are ordered by catalogue number.
 """
 
+from functools import lru_cache
+from typing import NamedTuple
+
 import numpy as np
 from scipy import sparse
 
@@ -25,6 +28,7 @@ from tailrec.items import (
     BoolArray,
     Float32Array,
     Int32Array,
+    Int64Array,
     ItemsBatch,
     QueryBatch,
 )
@@ -65,9 +69,33 @@ def pair_strengths(data: Dataset) -> sparse.csr_array:
     return sparse.coo_array((strength, where), shape=shape, dtype=np.float32).tocsr()
 
 
+class Weights(NamedTuple):
+    """How much each past item of B requests counts now, row by row.
+
+    Attributes:
+        bounds: int64 [B + 1], row b is `bounds[b]:bounds[b + 1]`.
+        items: int32 [E], in the order of the histories; repeats of an item add up.
+        values: float32 [E].
+        n_items: I, size of the catalogue.
+    """
+
+    bounds: Int64Array
+    items: Int32Array
+    values: Float32Array
+    n_items: int
+
+    def matrix(self) -> sparse.csr_array:
+        """The same as float32 CSR [B, I], one entry an item."""
+        shape = (len(self.bounds) - 1, self.n_items)
+        # Copied: adding up sorts the columns, which are those of the requests.
+        matrix = csr_over(self.values.copy(), self.items.copy(), self.bounds, shape).copy()
+        matrix.sum_duplicates()
+        return matrix
+
+
 def history_weights(
     queries: QueryBatch, n_items: int, *, decay: float = 1.0, half_life_days: float | None = None
-) -> sparse.csr_array:
+) -> Weights:
     """How much each past item counts now.
 
     Args:
@@ -77,9 +105,8 @@ def history_weights(
         half_life_days: days after which an event counts half; no decay by time where None.
 
     Returns:
-        float32 [B, I], weight · decay^age · 2^(-days / half life), entries in the order of the
-        history; repeats of an item stand beside each other and add up wherever they are used.
-        Items numbered beyond the catalogue, being newer than the model, are passed over.
+        weight · decay^age · 2^(-days / half life); items numbered beyond the catalogue, being
+        newer than the model, are passed over.
     """
     weights = queries.weight * np.float32(decay) ** queries.age
     if half_life_days is not None:
@@ -90,14 +117,7 @@ def history_weights(
         known = items < n_items
         items, weights = items[known], weights[known]
         bounds = np.concatenate([[0], np.cumsum(known)])[bounds]
-    return csr_over(weights, items, bounds, (len(queries), n_items))
-
-
-def added_up(weights: sparse.csr_array) -> sparse.csr_array:
-    """The same weights with one entry an item; requests are left as they are."""
-    own = weights.copy()  # its columns are those of the requests
-    own.sum_duplicates()
-    return own
+    return Weights(bounds, items, weights, n_items)
 
 
 def top_k(scores: Float32Array, queries: QueryBatch, k: int) -> ItemsBatch:
@@ -138,7 +158,7 @@ def best_of_rows(dense: Float32Array, exclude: Left, k: int) -> tuple[Int32Array
 
 
 def sparse_candidates(
-    weights: sparse.csr_array,
+    weights: Weights,
     item_matrix: sparse.csr_array,
     queries: QueryBatch,
     k: int,
@@ -151,7 +171,7 @@ def sparse_candidates(
     """The best k items by `weights @ item_matrix`, never forming the [B, I] product.
 
     Args:
-        weights: [B, I], how much each past item counts.
+        weights: how much each past item counts, of B requests.
         item_matrix: [I, I], what row i says for item j.
         queries: B requests; their exclusions are left out.
         k: width of the result, at least 1.
@@ -163,13 +183,14 @@ def sparse_candidates(
     Returns:
         [B, k], best first; only scores above 0.
     """
-    bound, past, weight = csr_view(weights)
+    bound, past = kernel_view(weights.bounds, np.int64), kernel_view(weights.items, np.int32)
+    weight = kernel_view(weights.values, np.float32)
     if row_scale is not None:
         weight = kernel_view(weight * row_scale[past], np.float32)
-    plain = np.ones(weights.shape[1]) if column_scale is None else column_scale
+    n_items = weights.n_items
     matrices = csr_view(item_matrix), NOTHING if more is None else csr_view(more)
-    scale = kernel_view(plain, np.float32)
-    final = (*_best_first(prior, scale), scale)
+    scale = _all_ones(n_items) if column_scale is None else kernel_view(column_scale, np.float32)
+    final = (*(_no_prior(n_items) if prior is None else _best_first(prior, scale)), scale)
     bounds, excluded, hidden = exclusions(queries)
     ids, best = blank(len(queries), k)
 
@@ -182,16 +203,22 @@ def sparse_candidates(
     return ItemsBatch(ids, best)
 
 
-def _best_first(
-    prior: tuple[Int32Array, Float32Array] | None, scale: Float32Array
-) -> tuple[Array, Array]:
+def _best_first(prior: tuple[Int32Array, Float32Array], scale: Array) -> tuple[Array, Array]:
     """Items with a prior, best final score first, and the priors of all items, float32 [I]."""
     dense = np.zeros(len(scale), np.float32)
-    listed = np.zeros(0, np.int32)
-    if prior is not None:
-        listed, dense[prior[0]] = prior
-        listed = listed[np.lexsort((listed, -dense[listed] * scale[listed]))]
+    listed, dense[prior[0]] = prior
+    listed = listed[np.lexsort((listed, -dense[listed] * scale[listed]))]
     return kernel_view(listed, np.int32), kernel_view(dense, np.float32)
+
+
+@lru_cache(maxsize=16)
+def _all_ones(n_items: int) -> Array:
+    return kernel_view(np.ones(n_items), np.float32)
+
+
+@lru_cache(maxsize=16)
+def _no_prior(n_items: int) -> tuple[Array, Array]:
+    return kernel_view(np.zeros(0), np.int32), kernel_view(np.zeros(n_items), np.float32)
 
 
 def strongest(rows: sparse.csr_array | Float32Array, keep: int) -> sparse.csr_array:

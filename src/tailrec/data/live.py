@@ -97,7 +97,7 @@ class Live:
             times=time[own],
             values=value[own],
             session_ids=session_ids.to_list()[own],
-            shown=[json.loads(text) for text in item_ids[slates]],
+            shown=json.loads(f"[{','.join(item_ids[slates])}]"),
             shown_at=time[slates],
         )
 

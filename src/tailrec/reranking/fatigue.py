@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import numba
 import numpy as np
 
-from tailrec.items import PADDING, Int32Array, ItemsBatch
+from tailrec.items import PADDING, Array, Float32Array, Int32Array, ItemsBatch
 
 
 def rested(pools: ItemsBatch, rows: Int32Array, shown: Int32Array, fatigue: float) -> ItemsBatch:
@@ -24,15 +25,11 @@ def rested(pools: ItemsBatch, rows: Int32Array, shown: Int32Array, fatigue: floa
     """
     if not len(shown) or not fatigue:
         return pools
-    width = int(max(shown.max(), pools.ids.max())) + 2
-    keys, times = np.unique(rows.astype(np.int64) * width + shown, return_counts=True)
-    asked = np.arange(len(pools))[:, None] * width + np.where(
-        pools.ids == PADDING, width - 1, pools.ids
-    )
-    place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-    count = np.where(keys[place] == asked, times[place], 0)
-    left = (1 - fatigue) ** count
-    scores = np.where(pools.scores > 0, pools.scores * left, pools.scores).astype(np.float32)
+    order = np.argsort(rows, kind="stable")
+    bounds = np.searchsorted(rows[order], np.arange(len(pools) + 1))
+    scores = pools.scores.copy()
+    if not _lower(pools.ids, scores, bounds, shown[order], 1 - fatigue):
+        return pools
     return best_first(replace(pools, scores=scores))
 
 
@@ -44,3 +41,20 @@ def best_first(pools: ItemsBatch) -> ItemsBatch:
         np.take_along_axis(pools.scores, order, axis=1),
         {name: np.take_along_axis(values, order, axis=1) for name, values in pools.columns.items()},
     )
+
+
+@numba.njit(cache=True, nogil=True)
+def _lower(
+    ids: Int32Array, scores: Float32Array, bounds: Array, shown: Int32Array, left: float
+) -> bool:
+    """Multiply scores [B, P] above 0 by `left` for every showing; returns whether any was."""
+    lowered = False
+    for row in range(len(ids)):
+        for place in range(ids.shape[1]):
+            if ids[row, place] == PADDING or scores[row, place] <= 0:
+                continue
+            for at in range(bounds[row], bounds[row + 1]):
+                if shown[at] == ids[row, place]:
+                    scores[row, place] *= left
+                    lowered = True
+    return lowered

@@ -59,11 +59,34 @@ def serve(server: Server, host: str, port: int) -> None:
         alone.run(sockets)
         failed = not alone.started
     else:
-        together = Multiprocess(config, sockets)
+        together = _Workers(config, sockets)
         together.run()
         failed = any(worker.exitcode == STARTUP_FAILURE for worker in together.processes)
     if failed:
         raise SystemExit(FAILED)
+
+
+class _Workers(Multiprocess):
+    """Worker processes; one that dies while it is asked how it is does not count as slow.
+
+    Every worker answers through a pipe. The first process has a copy of the worker's end, and as
+    long as that is open, a dead worker's silence lasts all of `PATIENCE_S`, and nobody takes its
+    place.
+    """
+
+    def init_processes(self) -> None:
+        """Start the workers."""
+        super().init_processes()
+        self._close_copies()
+
+    def keep_subprocess_alive(self) -> None:
+        """Start others in the place of those that died."""
+        super().keep_subprocess_alive()
+        self._close_copies()
+
+    def _close_copies(self) -> None:
+        for worker in self.processes:
+            worker.child_conn.close()
 
 
 def _bound(config: uvicorn.Config) -> socket:
