@@ -134,11 +134,9 @@ class Accepted(Body):
     accepted: int
 
 
-class Item(Body):
-    """A product. Fields left out stay as they are where the item is known."""
+class _Told(Body):
+    """What may be told of a product, beside its name."""
 
-    item_id: Id
-    title: Annotated[Line, Field(min_length=1)]
     description: Text | None = None
     brand: Id | None = None
     category: Line | None = None
@@ -148,8 +146,15 @@ class Item(Body):
     seller_id: Id | None = None
     images: Annotated[list[Line], Field(max_length=100)] | None = None
     attributes: Attributes | None = None
-    created_at: Moment | None = None
     available: bool | None = None
+
+
+class Item(_Told):
+    """A product. Fields left out stay as they are where the item is known."""
+
+    item_id: Id
+    title: Annotated[Line, Field(min_length=1)]
+    created_at: Moment | None = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -201,20 +206,10 @@ class Items(Body):
     )
 
 
-class ItemChange(Body):
+class ItemChange(_Told):
     """Fields of a product to change; null empties one."""
 
     title: Annotated[Line, Field(min_length=1)] = ""
-    description: Text | None = None
-    brand: Id | None = None
-    category: Line | None = None
-    price: NotNegative | None = None
-    cost: NotNegative | None = None
-    stock: Amount | None = None
-    seller_id: Id | None = None
-    images: Annotated[list[Line], Field(max_length=100)] | None = None
-    attributes: Attributes | None = None
-    available: bool | None = None
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"price": 34.9, "stock": 3}, {"available": False}]}

@@ -1,6 +1,7 @@
 """Models over HTTP: another one is served without a failed request, and the old one again."""
 
 import json
+import re
 import threading
 import time
 from collections import Counter
@@ -60,6 +61,15 @@ def served_by(running: "Running", version: str) -> Callable[[], bool]:
     return check
 
 
+def served_models(running: "Running") -> set[str]:
+    """Models that the metrics call the served ones, once every worker was asked."""
+    with running.each_worker("read") as workers:
+        text = [worker.get("/metrics").text for worker in workers][-1]
+    told = re.findall(r'tailrec_model_info\{.*version="([^"]+)"\} 1\.0', text)
+    assert told
+    return set(told)
+
+
 def seconds_until(check: Callable[[], bool], most_s: float = 20) -> float:
     started = time.monotonic()
     while not check():
@@ -84,6 +94,7 @@ def test_a_new_model_is_served_without_a_failed_request(served: "Running") -> No
             assert [model["version"] for model in told["models"] if model["current"]] == [new]
             assert {model["version"] for model in told["models"]} >= {old, new}
             assert all(model["source"] == "linear" for model in told["models"])
+            assert served_models(served) == {new}
             back = admin.put("/v1/models/current", json={"version": old})
             assert back.status_code == 200
             assert [m["version"] for m in back.json()["models"] if m["current"]] == [old]

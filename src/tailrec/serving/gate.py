@@ -122,7 +122,7 @@ def _note(scope: Scope, state: dict[str, Any], status: int, seconds: float) -> N
     route = getattr(scope.get("route"), "path", "unknown")
     method = scope["method"] if route != "unknown" else "ANY"
     REQUESTS.labels(shop, method, route, str(status)).inc()
-    LATENCY.labels(method, route).observe(seconds)
+    LATENCY.labels(shop, method, route).observe(seconds)
     if log.isEnabledFor(logging.INFO):
         said = {
             "request_id": state["request_id"],

@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from tailrec.errors import ArtifactError
 from tailrec.serving.answers import PROBLEMS, caller_of, sent
 from tailrec.serving.front import Front
-from tailrec.serving.metrics import LOST_SLATES, MODEL, exposition
+from tailrec.serving.metrics import LOST_SLATES, exposition, note_model
 from tailrec.wire import Health
 
 router = APIRouter(tags=["health"])
@@ -45,7 +45,7 @@ def note_state(front: Front) -> None:
     LOST_SLATES.labels(front.name).set(front.slates.lost)
     if front.ready:
         standing = front.standing()
-        MODEL.labels(front.name, standing.version, standing.fallback or "").set(1)
+        note_model(front.name, standing.version, standing.fallback)
 
 
 def _is_ready(front: Front) -> bool:

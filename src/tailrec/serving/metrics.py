@@ -23,7 +23,7 @@ REQUESTS = Counter("tailrec_requests", "Requests answered.", ["shop", "method", 
 LATENCY = Histogram(
     "tailrec_request_seconds",
     "Time from a request's head to the end of its answer.",
-    ["method", "route"],
+    ["shop", "method", "route"],
     buckets=BUCKETS_S,
 )
 SHOWN = Counter("tailrec_slate_items", "Items shown in slates.", ["shop", "tier"])
@@ -43,6 +43,23 @@ MODEL = Gauge(
     ["shop", "version", "fallback"],
     multiprocess_mode="livemax",
 )
+_noted: dict[str, tuple[str, str]] = {}
+
+
+def note_model(shop: str, version: str, fallback: str | None) -> None:
+    """Say which model a shop is served with, and that it is no other any more.
+
+    Args:
+        shop: its name.
+        version: of the model.
+        fallback: what the model is where it is not the one that should be served.
+    """
+    served = (version, fallback or "")
+    before = _noted.get(shop, served)
+    if before != served:
+        MODEL.labels(shop, *before).set(0)
+    MODEL.labels(shop, *served).set(1)
+    _noted[shop] = served
 
 
 def exposition(folder: Path | None, shop: str) -> bytes:
@@ -69,7 +86,7 @@ class _Of(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for metric in self._registry.collect():
-            kept = [s for s in metric.samples if s.labels.get("shop", self._shop) == self._shop]
+            kept = [s for s in metric.samples if s.labels.get("shop", "") in (self._shop, "")]
             if kept:
                 metric.samples = kept
                 yield metric
