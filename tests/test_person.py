@@ -16,11 +16,10 @@ from tailrec.candidates.popular import Popular
 from tailrec.data.histories import Histories, Weights, build_dataset, microseconds
 from tailrec.data.live import Live, Moment
 from tailrec.data.store import Store
-from tailrec.dataset import Catalog
 from tailrec.engine import Engine, EngineRecipe
 from tailrec.features.build import FeatureRecipe
 from tailrec.items import BoolArray, QueryBatch
-from tailrec.person import Deed, Shelf, history_of
+from tailrec.person import Deed, history_of
 from tailrec.simulate import SimulatedShop
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -53,10 +52,6 @@ def engine_of(items: pl.DataFrame, ids: Sequence[str] | None = None) -> Engine:
     recipe = EngineRecipe(features=FeatureRecipe(encode=False), source=Popular())
     none = pl.DataFrame(schema=dict(c.EVENTS))
     return recipe.fit(build_dataset(none, known, Histories()))
-
-
-def shelf_of(engine: Engine) -> Shelf:
-    return Shelf(Catalog(pl.DataFrame({c.ITEM_ID: engine.ids.astype(str)})), engine.index)
 
 
 def assert_same(one: QueryBatch, other: QueryBatch) -> None:
@@ -121,13 +116,13 @@ def filled(simulated: SimulatedShop, tmp_path_factory: pytest.TempPathFactory) -
 def test_everybody_asks_as_in_a_batch_job(filled: Store, recipe: Histories, known: str) -> None:
     events, items = filled.read("events"), filled.read("items")
     engine = engine_of(items, items[c.ITEM_ID].to_list()[:: 1 if known == "all" else 2])
-    shelf, live = shelf_of(engine), Live(filled)
+    live = Live(filled)
     data = build_dataset(events, items, recipe)
     users = [*events[c.USER_ID].unique(), "nobody we know"]
     lengths = []
     for user in users:
         row = np.array([data.user_index.get(user, -1)], np.int32)
-        query = history_of(shelf, recipe, live.moment(user)).query()
+        query = history_of(engine.index, recipe, live.moment(user)).query()
         assert_same(query, engine.queries(data, row, include_seen=True))
         lengths.append(len(query.item))
     # Long histories, and at least one that is empty: the comparison says something.
@@ -139,9 +134,7 @@ def test_what_the_shelf_lacks_counts_as_a_step_and_is_told_to_nobody() -> None:
     """Something the engine does not know still lies between two things it knows."""
     engine = engine_of(ITEMS, ["i0", "i2"])
     events = table([("i0", "view", 0), ("i1", "view", 1), ("ghost", "view", 2), ("i2", "view", 3)])
-    history = history_of(shelf_of(engine), Histories(), moment_of(events, "u"))
-    assert history.known == 2
-    assert history.data.item.tolist() == [0, 2, 3, 1]
+    history = history_of(engine.index, Histories(), moment_of(events, "u"))
     query = history.query(tail=0.5)
     assert query.item.tolist() == [0, 1]
     assert query.age.tolist() == [3, 0]
@@ -210,7 +203,7 @@ def test_any_history_is_read_as_a_batch_job_reads_it(
         users=["u"] * len(told) + ["v"] * len(others),
     )
     for user in ("u", "v", "w"):
-        history = history_of(shelf_of(ENGINE), recipe, moment_of(events, user))
+        history = history_of(ENGINE.index, recipe, moment_of(events, user))
         assert_same(history.query(), expected(ENGINE, events, ITEMS, recipe, user))
 
 
@@ -245,7 +238,7 @@ def test_what_is_done_now_counts_as_if_it_were_stored(
         Deed(item, kind, None if hour is None else hour_us(hour), value)
         for item, kind, hour, value in done
     ]
-    got = history_of(shelf_of(ENGINE), recipe, moment, deeds=deeds, viewing=viewing)
+    got = history_of(ENGINE.index, recipe, moment, deeds=deeds, viewing=viewing)
 
     late = table(
         [(item, kind, 0) for item, kind, _, _ in done],
@@ -273,9 +266,9 @@ def hour_us(hour: int) -> int:
 def test_a_session_comes_last_in_its_order_and_the_item_in_view_after_it() -> None:
     events = table([("i0", "purchase", 0), ("i1", "purchase", 5)])
     deeds = [Deed("i2", "click"), Deed("i3", "view"), Deed("i0", "cart")]
-    shelf = shelf_of(engine_of(ITEMS))
+    index = engine_of(ITEMS).index
     query = history_of(
-        shelf, Histories(), moment_of(events, "u"), deeds=deeds, viewing="i4"
+        index, Histories(), moment_of(events, "u"), deeds=deeds, viewing="i4"
     ).query()
     assert query.item.tolist() == [1, 2, 3, 0, 4]
     assert query.age.tolist() == [4, 3, 2, 1, 0]
@@ -288,32 +281,32 @@ def test_times_of_a_session_put_it_in_its_place() -> None:
     """A deed of the past stands where it happened; one of the future moves now."""
     events = table([("i0", "purchase", 10), ("i1", "purchase", 20)])
     deeds = [Deed("i3", "view", hour_us(44)), Deed("i2", "view", hour_us(15))]
-    shelf = shelf_of(engine_of(ITEMS))
-    query = history_of(shelf, Histories(), moment_of(events, "u"), deeds=deeds).query()
+    index = engine_of(ITEMS).index
+    query = history_of(index, Histories(), moment_of(events, "u"), deeds=deeds).query()
     assert query.item.tolist() == [0, 2, 1, 3]
     assert query.age.tolist() == [3, 2, 1, 0]
     np.testing.assert_allclose(query.days * 24, [34, 29, 24, 0], rtol=1e-6)
 
 
 def test_what_is_in_view_counts_most_however_a_shop_weighs() -> None:
-    shelf = shelf_of(engine_of(ITEMS))
+    index = engine_of(ITEMS).index
     weights = Weights.of_all(0.0).model_copy(update={"play": 4.0, "view": 2.0})
     recipe = Histories(weights=weights)
     events = table([("i0", "play", 0), ("i1", "view", 1)])
-    query = history_of(shelf, recipe, moment_of(events, "u"), viewing="i2").query()
+    query = history_of(index, recipe, moment_of(events, "u"), viewing="i2").query()
     assert query.weight.tolist() == [4.0, 2.0, 4.0]
 
 
 def test_somebody_new_has_only_what_is_told_now() -> None:
-    shelf = shelf_of(engine_of(ITEMS))
+    index = engine_of(ITEMS).index
     nothing = moment_of(table([]), "u")
-    assert len(history_of(shelf, Histories(), nothing).query().item) == 0
-    query = history_of(shelf, Histories(), nothing, viewing="i5").query()
+    assert len(history_of(index, Histories(), nothing).query().item) == 0
+    query = history_of(index, Histories(), nothing, viewing="i5").query()
     assert (query.item.tolist(), query.days.tolist()) == ([5], [0.0])
-    ghost = history_of(shelf, Histories(), nothing, viewing="ghost").query()
+    ghost = history_of(index, Histories(), nothing, viewing="ghost").query()
     assert len(ghost.item) == 0
     searches = [Deed("i1", "impression"), Deed("i1", "search")]
-    assert len(history_of(shelf, Histories(), nothing, deeds=searches).query().item) == 0
+    assert len(history_of(index, Histories(), nothing, deeds=searches).query().item) == 0
 
 
 def test_hypothesis_is_given_a_real_shop(tmp_path: Path) -> None:

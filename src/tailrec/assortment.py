@@ -14,7 +14,6 @@ from tailrec.dataset import Catalog
 from tailrec.engine import Engine
 from tailrec.items import BoolArray, Int8Array, Int32Array
 from tailrec.model import Model, text_marks
-from tailrec.person import Shelf
 from tailrec.reranking.rules import Rules
 from tailrec.reranking.rules_compiled import CompiledRules
 from tailrec.search.facets import Facet, facets_of
@@ -120,11 +119,6 @@ class Assortment:
             _masks={},
             _rules={},
         )
-
-    @cached_property
-    def shelf(self) -> Shelf:
-        """The items as a person's history numbers them."""
-        return Shelf(Catalog(self.table), self.engine.index)
 
     @cached_property
     def facets(self) -> list[Facet]:

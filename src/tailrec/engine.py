@@ -171,7 +171,7 @@ class Engine:
         """
         asked = data.queries(users, include_seen=include_seen, tail=tail)
         own = np.array([self.index.get(name, PADDING) for name in data.catalog.ids], np.int32)
-        return replace(renumbered(asked, own), hidden=hidden)
+        return replace(_renumbered(asked, own), hidden=hidden)
 
     def diversified(self, pools: ItemsBatch, k: int, strength: float) -> ItemsBatch:
         """Slates of k from larger pools, trading relevance for variety of meaning.
@@ -302,7 +302,7 @@ def _without(queries: QueryBatch, rows: Int64Array, shown: Int32Array) -> QueryB
     return QueryBatch(empty, nothing, nothing, none, none, ptr, exclude, hidden=queries.hidden)
 
 
-def renumbered(queries: QueryBatch, own: Int32Array) -> QueryBatch:
+def _renumbered(queries: QueryBatch, own: Int32Array) -> QueryBatch:
     """The same requests in other catalogue numbers; items without one are dropped."""
     item, exclude = own[queries.item], own[queries.exclude]
     kept, out = item != PADDING, exclude != PADDING

@@ -1,21 +1,18 @@
 """A request of one person at this moment: what is stored of them, and what they do just now."""
 
-import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from tailrec import columns as c
-from tailrec.data.histories import RATED, Histories, number_steps, settle_repeats
+from tailrec.data.histories import RATED, Histories, Repeats
 from tailrec.data.live import Moment
-from tailrec.dataset import Catalog, Dataset
-from tailrec.engine import renumbered
-from tailrec.items import PADDING, Array, BoolArray, Int64Array, QueryBatch
+from tailrec.dataset import DAY_US
+from tailrec.items import BoolArray, Float32Array, Int32Array, QueryBatch
 
-NOBODY = "nobody"
-_TYPE_NUMBER = {name: number for number, name in enumerate(c.EVENT_TYPES)}
+NOBODY: Final = "nobody"
+"""The type of looking at an item just now, beside those of stored events."""
 
 
 class Deed(NamedTuple):
@@ -34,30 +31,32 @@ class Deed(NamedTuple):
     value: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """The items of a shop as requests number them.
+Happened = tuple[str, str, int, float | None, str | None]
+"""Item id, type, microseconds, value and session id of something that happened."""
 
-    Attributes:
-        catalog: of every item the engine knows, in its order.
-        index: catalogue number by item id.
-    """
 
-    catalog: Catalog
-    index: Mapping[str, int]
+class _Entry(NamedTuple):
+    item_id: str
+    step: int
+    time: int
+    weight: float
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What one person did, as a model takes it.
+    """What one person did, as a model takes it; oldest first.
 
     Attributes:
-        data: one user's history; items that the shelf lacks are numbered behind its own.
-        known: how many of the numbers are the shelf's.
+        item: int32 [E], catalogue numbers.
+        age: int32 [E], steps back.
+        days: float32 [E], days between the event and now.
+        weight: float32 [E], what the event's type counts.
     """
 
-    data: Dataset
-    known: int
+    item: Int32Array
+    age: Int32Array
+    days: Float32Array
+    weight: Float32Array
 
     def query(self, *, tail: float = 0.0, hidden: BoolArray | None = None) -> QueryBatch:
         """The request, as a batch of one; what the person has may be shown.
@@ -66,17 +65,14 @@ class History:
             tail: 0..1, lean to the long tail.
             hidden: bool [I], items that nobody is shown.
         """
-        asked = replace(self.data.queries(include_seen=True, tail=tail), hidden=hidden)
-        highest = int(self.data.item.max(initial=-1))
-        if highest < self.known:
-            return asked
-        own = np.arange(highest + 1, dtype=np.int32)
-        own[self.known :] = PADDING
-        return renumbered(asked, own)
+        ptr = np.array([0, len(self.item)], np.int64)
+        nothing = np.zeros(0, np.int32)
+        own = (ptr, self.item, self.age, self.days, self.weight)
+        return QueryBatch(*own, np.zeros(2, np.int64), nothing, tail, hidden)
 
 
 def history_of(
-    shelf: Shelf,
+    index: Mapping[str, int],
     recipe: Histories,
     moment: Moment,
     *,
@@ -86,97 +82,76 @@ def history_of(
     """A person's history, the same as `data.histories.build_dataset` makes of all events.
 
     What is done just now comes last and in its order, a step each; the item in view is the
-    latest of all and counts as much as the type of event that counts most.
+    latest of all and counts as much as the type of event that counts most. In plain Python:
+    for the few events of one person, arrays would take ten times as long.
 
     Args:
-        shelf: the items.
+        index: catalogue number by item id; items it lacks count as steps and are left out.
         recipe: what counts, and how much.
         moment: what the store knows.
         deeds: done in this session and not yet stored, oldest first.
         viewing: id of the item in view.
     """
     now = max([moment.now, *(deed.time for deed in deeds if deed.time is not None)])
-    late = [*deeds, Deed(viewing, NOBODY)] if viewing is not None else list(deeds)
-    times = [now + place + 1 if deed.time is None else deed.time for place, deed in enumerate(late)]
-    ids = moment.item_ids + [deed.item_id for deed in late]
-    types = moment.types + [deed.type for deed in late]
-    values = moment.values + [deed.value for deed in late]
-    time = np.concatenate([moment.times, np.array(times, np.int64)])
-    counts = _counting(types, values, recipe)
+    late = [*deeds, Deed(viewing, NOBODY)] if viewing is not None else deeds
+    stored = zip(
+        moment.item_ids, moment.types, moment.times.tolist(), moment.values, moment.session_ids,
+        strict=True,
+    )  # fmt: skip
+    happened = [*stored, *(_happened(deed, now + 1 + place) for place, deed in enumerate(late))]
     if late:
-        counts = counts[np.argsort(time[counts], kind="stable")]
-    sessions: list[str | None] = [*moment.session_ids, *([None] * len(late))]
-    number = _numbers([ids[at] for at in counts], shelf.index)
+        happened.sort(key=lambda event: event[2])  # stable
+    entries = _settled(_steps(happened, recipe), recipe.repeats)
+    last = entries[-1].step if entries else 0
+    known = [(index[entry.item_id], entry) for entry in entries if entry.item_id in index]
+    times = np.array([entry.time for _, entry in known], np.int64)
     return History(
-        _dataset(shelf.catalog, recipe, counts, (number, types, values, sessions, time), now),
-        len(shelf.catalog),
+        np.array([number for number, _ in known], np.int32),
+        np.array([last - entry.step for _, entry in known], np.int32),
+        np.maximum((now - times) / DAY_US, 0).astype(np.float32),
+        np.array([entry.weight for _, entry in known], np.float32),
     )
 
 
-def _counting(
-    types: Sequence[str], values: Sequence[float | None], recipe: Histories
-) -> Int64Array:
-    """Places of the events that are history."""
-    weight = vars(recipe.weights)
-    places = [
-        place for place, name in enumerate(types) if name == NOBODY or weight.get(name, 0.0) > 0
-    ]
-    if recipe.min_rating is not None:
-        least = np.float32(recipe.min_rating)  # as exactly as datasets keep values
-        # What is not known to be below is liked.
-        places = [
-            place
-            for place in places
-            if types[place] not in RATED
-            or (value := values[place]) is None
-            or np.float32(value) >= least
-        ]
-    return np.array(places, np.int64)
+def _happened(deed: Deed, time: int) -> Happened:
+    return (deed.item_id, deed.type, time if deed.time is None else deed.time, deed.value, None)
 
 
-def _numbers(ids: Sequence[str], index: Mapping[str, int]) -> Array:
-    """int32 [E], catalogue numbers; items without one are numbered behind the last."""
-    strange: dict[str, int] = {}
-    n_items = len(index)
-    return np.array(
-        [
-            index[item_id]
-            if item_id in index
-            else strange.setdefault(item_id, n_items + len(strange))
-            for item_id in ids
-        ],
-        np.int32,
-    )
+def _steps(happened: Sequence[Happened], recipe: Histories) -> list[_Entry]:
+    """The events that count, each with its step and weight."""
+    weights = {**vars(recipe.weights)}
+    weights[NOBODY] = max(weights.values()) or 1.0
+    # As exactly as datasets keep values; what is not known to be below is liked.
+    least = None if recipe.min_rating is None else np.float32(recipe.min_rating)
+    by_session = recipe.baskets == "session"
+    entries: list[_Entry] = []
+    step, before, session = -1, None, None
+    for item_id, kind, time, value, session_id in happened:
+        weight = weights.get(kind, 0.0)
+        if weight <= 0:
+            continue
+        if least is not None and kind in RATED and value is not None and np.float32(value) < least:
+            continue
+        together = by_session and session_id is not None and session_id == session
+        if time != before and not together:
+            step += 1
+        before, session = time, session_id
+        entries.append(_Entry(item_id, step, time, weight))
+    return entries
 
 
-def _dataset(
-    catalog: Catalog,
-    recipe: Histories,
-    places: Int64Array,
-    told: tuple[Array, Sequence[str], Sequence[float | None], Sequence[str | None], Int64Array],
-    now: int,
-) -> Dataset:
-    """One user's events at some places, as a dataset."""
-    number, types, values, sessions, time = told
-    kinds = [types[place] for place in places]
-    counts = {**vars(recipe.weights)}
-    counts[NOBODY] = max(counts.values()) or 1.0
-    own = [sessions[place] for place in places]
-    together = np.zeros(len(places), bool)
-    if recipe.baskets == "session":
-        together[1:] = [b is not None and a == b for a, b in itertools.pairwise(own)]
-    time = time[places]
-    ptr = np.array([0, len(places)], np.int64)
-    data = Dataset(
-        catalog=catalog,
-        user_ids=np.array([NOBODY], object),
-        ptr=ptr,
-        item=number,
-        time=time,
-        step=number_steps(time, together, ptr),
-        weight=np.array([counts[kind] for kind in kinds], np.float32),
-        type=np.array([_TYPE_NUMBER.get(kind, 0) for kind in kinds], np.int8),
-        value=np.array([values[place] for place in places], np.float32),
-        now=now,
-    )
-    return settle_repeats(data, recipe.repeats)
+def _settled(entries: list[_Entry], repeats: Repeats) -> list[_Entry]:
+    """One entry an item: the first or the last, counting as the strongest."""
+    if repeats == "all":
+        return entries
+    kept: dict[str, _Entry] = {}
+    for entry in entries:
+        other = kept.get(entry.item_id)
+        if other is None:
+            kept[entry.item_id] = entry
+        elif repeats == "first":
+            kept[entry.item_id] = other._replace(weight=max(other.weight, entry.weight))
+        else:
+            del kept[entry.item_id]  # so that it stands where the last one does
+            kept[entry.item_id] = entry._replace(weight=max(other.weight, entry.weight))
+    return list(kept.values())

@@ -13,7 +13,7 @@ from pydantic import Field
 from tailrec import columns as c
 from tailrec.dataset import Catalog, Dataset
 from tailrec.errors import SchemaError
-from tailrec.items import BoolArray, Int32Array, Int64Array
+from tailrec.items import Int32Array, Int64Array
 from tailrec.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -218,28 +218,11 @@ def _ordered(history: pl.DataFrame, catalog: Catalog, now: int, recipe: Historie
 
 def _steps(history: pl.DataFrame, ptr: Int64Array, recipe: Histories) -> Int32Array:
     """int32 [E], number of each event's basket within its user, from 0."""
-    together = np.zeros(len(history), bool)
+    starts = pl.col(c.TIMESTAMP) != pl.col(c.TIMESTAMP).shift()
     if recipe.baskets == "session" and c.SESSION_ID in history.columns:
         session = pl.col(c.SESSION_ID)
-        same = history.select((session == session.shift()).fill_null(False))
-        together = same.to_series().to_numpy()
-    return number_steps(history[c.TIMESTAMP].to_numpy(), together, ptr)
-
-
-def number_steps(time: Int64Array, together: BoolArray, ptr: Int64Array) -> Int32Array:
-    """Number of each event's basket within its user.
-
-    Args:
-        time: int64 [E], microseconds; events of one instant share a basket.
-        together: bool [E], the event is of one session with the one before it.
-        ptr: int64 [U + 1], bounds of the users.
-
-    Returns:
-        int32 [E], from 0.
-    """
-    starts = ~together
-    starts[1:] &= time[1:] != time[:-1]
-    step = np.cumsum(starts)
+        starts &= ~(session == session.shift()).fill_null(False)
+    step = history.select(starts.fill_null(True).cum_sum())[:, 0].to_numpy().astype(np.int64)
     # Counted over all users in a row; each user's first event becomes step 0.
-    own = np.repeat(step[ptr[:-1]], np.diff(ptr)) if len(step) else step
+    own = np.repeat(step[ptr[:-1]], np.diff(ptr))
     return (step - own).astype(np.int32)

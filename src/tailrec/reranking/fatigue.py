@@ -36,11 +36,15 @@ def rested(pools: ItemsBatch, rows: Int32Array, shown: Int32Array, fatigue: floa
 def best_first(pools: ItemsBatch) -> ItemsBatch:
     """Pools in the order of their scores; equal scores stay in the order they came in."""
     order = np.argsort(-pools.scores, axis=1, kind="stable")
-    return ItemsBatch(
-        np.take_along_axis(pools.ids, order, axis=1),
-        np.take_along_axis(pools.scores, order, axis=1),
-        {name: np.take_along_axis(values, order, axis=1) for name, values in pools.columns.items()},
-    )
+    at = (order + np.arange(len(order))[:, None] * order.shape[1]).ravel()
+
+    def ordered(values: Array) -> Array:
+        # One take of everything: along an axis it takes several times as long for few rows.
+        taken: Array = values.ravel()[at].reshape(order.shape)
+        return taken
+
+    columns = {name: ordered(values) for name, values in pools.columns.items()}
+    return ItemsBatch(ordered(pools.ids), ordered(pools.scores), columns)
 
 
 @numba.njit(cache=True, nogil=True)

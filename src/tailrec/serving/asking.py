@@ -90,7 +90,7 @@ def understood(
     if standing.fallback is None:
         check_dials(stand.engine, tail, diversity)
     history = history_of(
-        stand.shelf, recipe.histories, moment, deeds=_deeds(body), viewing=body.item_id
+        stand.engine.index, recipe.histories, moment, deeds=_deeds(body), viewing=body.item_id
     )
     hidden = stand.hiding(wanted)
     if only is not None:

@@ -99,9 +99,9 @@ def _has(caller: Caller, user_id: str | None) -> list[str]:
         return []
     moment, _ = caller.front.moment(user_id)
     stand = caller.front.standing(moment.revision).stand
-    history = history_of(stand.shelf, caller.front.shop.recipe.histories, moment)
-    own = history.data.item
-    ids: list[str] = stand.engine.ids[own[own < history.known]].tolist()
+    histories = caller.front.shop.recipe.histories
+    history = history_of(stand.engine.index, histories, moment)
+    ids: list[str] = stand.engine.ids[history.item].tolist()
     return ids
 
 
