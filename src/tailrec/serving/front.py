@@ -16,7 +16,7 @@ from tailrec.serving.writer import EventWriter, SlateWriter
 from tailrec.shop import Shop
 
 PATIENCE_S: Final = 0.5
-"""A request waits so long for the catalogue's last change; a large one is taken in meanwhile."""
+"""Requests wait so long for changes of the catalogue; large ones are taken in meanwhile."""
 WATCH_S: Final = 0.5
 """Seconds between two looks at which model should be served."""
 AGAIN_S: Final = 30.0
@@ -51,6 +51,7 @@ class Front:
         self._again_at = 0.0
         self._changed = threading.Condition()
         self._wanted = -1
+        self._behind_since = 0.0
         self._closed = threading.Event()
         self._load()
         self._threads = [
@@ -97,9 +98,14 @@ class Front:
         if standing is not None and (revision is None or revision <= standing.stand.revision):
             return standing
         with self._changed:
+            now = time.monotonic()
+            if not self._is_behind():
+                self._behind_since = now
             self._wanted = max(self._wanted, revision or 0)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._is_at(revision or 0), PATIENCE_S)
+            # Nobody waits long for a large change: those who came first have waited for all.
+            left_s = max(0.0, self._behind_since + PATIENCE_S - now)
+            self._changed.wait_for(lambda: self._is_at(revision or 0), left_s)
             standing = self._standing
         if standing is None:
             raise ArtifactError("the shop has nothing to show yet; put items, or run `tailrec fit`")
