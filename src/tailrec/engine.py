@@ -227,7 +227,8 @@ class Engine:
         its words alone, without a fit. Sources that know nothing but behaviour list it and never
         propose it.
         """
-        new = ~np.isin(catalog.ids, self.ids)
+        # By the index: numpy compares each object of one array with each of the other.
+        new = np.array([item_id not in self.index for item_id in catalog.ids.tolist()], np.bool_)
         if not new.any():
             return self
         arrivals = Catalog(catalog.table.filter(new))
