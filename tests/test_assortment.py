@@ -117,8 +117,7 @@ def test_the_items_of_the_store_over_the_model(stand: Assortment, items: pl.Data
     assert not stand.hidden.any()
     assert not stand.missing.any()
     assert stand.row(3).row(0, named=True)[c.ITEM_ID] == "P000003"
-    assert stand.shelf.index == {item_id: row for row, item_id in enumerate(stand.engine.ids)}
-    assert stand.shelf.catalog.ids.tolist() == stand.engine.ids.tolist()
+    assert stand.table[c.ITEM_ID].to_list() == stand.engine.ids.tolist()
 
 
 def test_without_an_items_table_nothing_is_hidden_but_what_was_deleted(model: Model) -> None:

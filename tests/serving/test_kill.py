@@ -26,7 +26,7 @@ from tailrec.data.store import Store
 from tailrec.shop import Shop
 
 if TYPE_CHECKING:
-    from tests.serving.conftest import Running
+    from tests.serving.conftest import Running, Serve
 
 
 class Load:
@@ -328,3 +328,18 @@ def test_no_acknowledged_event_is_lost_however_often_the_store_is_killed(
             tell(**kill_store(running, postgres, load))
     assert missing(postgres.url, load) == set()
     tell(n_acknowledged=len(load.kept))
+
+
+def test_workers_end_with_the_first_process(serve: "Serve", shop_folder: Path) -> None:
+    """Killed, it cannot tell them to; they must not go on holding the port."""
+    running = serve(shop_folder, workers=2)
+    workers = running.workers()
+    assert len(workers) == 2
+    running.process.kill()
+    running.process.wait(10)
+    until = time.monotonic() + 30
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < until, f"of {workers} some live on"
+        time.sleep(0.1)
+    with pytest.raises(httpx.TransportError):
+        httpx.get(running.url + "/v1/health/live", timeout=5)

@@ -1,5 +1,8 @@
 """The app of one worker: shops opened, routes joined, everything behind the gate."""
 
+import multiprocessing
+import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -60,7 +63,21 @@ class Server:
     def __call__(self) -> ASGIApp:
         """The app of this process."""
         log_as_json(requests=self.log_requests)
+        _end_with_parent()
         return make_app(self)
+
+
+def _end_with_parent() -> None:
+    """Stop when the first process is gone, even where it was killed: nobody else would say so."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        signal.raise_signal(signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def make_app(server: Server) -> ASGIApp:
