@@ -28,7 +28,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
         self._got = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._got += data
@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
     async def ask(self, request: bytes) -> int:
         """Send a request; returns the status of its answer, 0 where there was none."""
         self.answered = asyncio.get_running_loop().create_future()
-        self.transport.write(request)  # type: ignore[attr-defined]
+        self.transport.write(request)
         return await self.answered
 
 
@@ -96,6 +96,9 @@ async def at_rate(url: str, requests: list[bytes], rate: float, seconds: float) 
     statuses: list[int] = []
 
     async def one(request: bytes, due: float) -> None:
+        # The server closes what was idle for some seconds.
+        while idle and idle[-1].transport.is_closing():
+            idle.pop()
         connection = idle.pop() if idle else await connect(url)
         statuses.append(await connection.ask(request))
         took.append(time.perf_counter() - due)

@@ -1,5 +1,6 @@
 """The app of one worker: shops opened, routes joined, everything behind the gate."""
 
+import gc
 import multiprocessing
 import signal
 import threading
@@ -119,6 +120,9 @@ def _lifespan(server: Server) -> Any:
             for front in fronts:
                 _warm(front)
             stack.callback(forget_process, server.metrics_folder)
+            # What is loaded stays: looking through it for garbage holds up requests.
+            gc.collect()
+            gc.freeze()
             yield
 
     return lifespan
