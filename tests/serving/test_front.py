@@ -217,6 +217,7 @@ def test_a_catalogue_at_rest_is_left_alone(front: Front) -> None:
     assert time.monotonic() - started < PATIENCE_S + SLACK_S
 
 
+@pytest.mark.slow
 def test_a_large_change_is_taken_in_piece_by_piece(
     bare: Path, fitted: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

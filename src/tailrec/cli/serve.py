@@ -29,6 +29,7 @@ def serve(
     log_requests: Annotated[
         bool, typer.Option("--log-requests/--no-log-requests", help="Log a line a request.")
     ] = True,
+    as_json: JsonOption = False,
 ) -> None:
     """Recommendations, search and events over HTTP, until a signal says to stop."""
     folders = shops or [HERE]
@@ -38,6 +39,11 @@ def serve(
     for folder in folders:
         if not (folder / RECIPE).exists():
             raise DataError(f"{folder} is no shop (no {RECIPE}); run `tailrec init {folder}`")
+
+    def tell(address: str) -> None:
+        told = {"url": address, "workers": workers, "shops": [str(folder) for folder in folders]}
+        print_json(told) if as_json else typer.echo(f"tailrec listens on {address}")
+
     with shared_metrics(workers) as counts:
         # Metrics look at the environment when they are imported; and no other command waits.
         from tailrec.serving.app import Server
@@ -54,6 +60,7 @@ def serve(
             ),
             host,
             port,
+            tell,
         )
 
 

@@ -28,7 +28,7 @@ from tailrec.serving import (
     search,
     users,
 )
-from tailrec.serving.access import Access
+from tailrec.serving.access import Access, Caller
 from tailrec.serving.asking import understood
 from tailrec.serving.front import Front
 from tailrec.serving.gate import OPEN, Gate
@@ -142,8 +142,6 @@ def _warm(front: Front) -> None:
     if not front.ready:
         return
     stand = front.standing().stand
-    from tailrec.serving.access import Caller
-
     caller = Caller(front, "", "admin")
     first = [str(item_id) for item_id in stand.engine.ids[:1]]
     for diversity in (0.0, 0.5):

@@ -1,6 +1,7 @@
 """Worker processes over one socket: started, watched, and stopped together."""
 
 import signal
+from collections.abc import Callable
 from socket import socket
 
 import uvicorn
@@ -19,7 +20,7 @@ FAILED = 1
 """How a process ends that could not start; its log says why."""
 
 
-def serve(server: Server, host: str, port: int) -> None:
+def serve(server: Server, host: str, port: int, tell: Callable[[str], None]) -> None:
     """Serve until a signal says to stop; what was begun is finished first.
 
     A worker that dies is started again by the first process, which holds the socket.
@@ -28,6 +29,7 @@ def serve(server: Server, host: str, port: int) -> None:
         server: what is served.
         host: address to listen on.
         port: of it; 0 for any that is free.
+        tell: called with the address once it listens.
 
     Raises:
         StoreError: a shop cannot be opened.
@@ -52,6 +54,7 @@ def serve(server: Server, host: str, port: int) -> None:
         timeout_worker_healthcheck=PATIENCE_S,
     )
     sockets = [_bound(config)]
+    tell(f"http://{host}:{sockets[0].getsockname()[1]}")
     if server.n_workers == 1:
         # A server alone raises its signal again once all is ended; being told to end is no failure.
         signal.signal(signal.SIGTERM, lambda *_: None)
