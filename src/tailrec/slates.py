@@ -213,7 +213,8 @@ def _shown_in_vain(
     shop: Shop, data: Dataset, stand: Assortment, asof: datetime | None
 ) -> Callable[[list[str]], tuple[Int32Array, Int32Array]]:
     """For people by id: rows and items of what they were shown lately, as the service knows it."""
-    slates = shop.store.read("slates").drop_nulls(c.USER_ID)
+    wanted = [c.USER_ID, c.TIMESTAMP, c.ITEM_IDS]
+    slates = shop.store.read("slates", columns=wanted).drop_nulls(c.USER_ID)
     if asof is not None:
         slates = slates.filter(pl.col(c.TIMESTAMP).dt.epoch("us") < data.now)
     newest = slates.sort(c.TIMESTAMP, descending=True).group_by(c.USER_ID).head(MOST_SLATES)

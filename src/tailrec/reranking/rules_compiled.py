@@ -101,13 +101,10 @@ class CompiledRules:
         bent = np.where(pools.scores > 0, pools.scores * safe, pools.scores / safe)
         scores = np.where(shown, bent, np.float32(-np.inf))
         order = np.lexsort((ids, -scores), axis=-1)
-        columns = {
-            name: np.take_along_axis(values, order, axis=1)
-            for name, values in pools.columns.items()
-        }
-        ids = np.take_along_axis(ids, order, axis=1)
-        columns[RULE] = np.where(ids == PADDING, np.int8(NOTHING), self.touch[ids])
-        return ItemsBatch(ids, np.take_along_axis(scores, order, axis=1), columns)
+        bent_pools = ItemsBatch(ids, scores, pools.columns).ordered(order)
+        rule = np.where(bent_pools.ids == PADDING, np.int8(NOTHING), self.touch[bent_pools.ids])
+        columns = {**bent_pools.columns, RULE: rule}
+        return ItemsBatch(bent_pools.ids, bent_pools.scores, columns)
 
     def placed(
         self,
