@@ -12,6 +12,7 @@ import pytest
 from adbc_driver_manager import dbapi
 from hypothesis import settings
 from sqlalchemy.engine import make_url
+from tests.running import Running, start
 
 from tailrec.data.ingest import ingest
 from tailrec.data.store import Store
@@ -151,3 +152,14 @@ def shop(shop_folder: Path) -> Iterator[Shop]:
     """A fitted shop that a test may change, open."""
     with Shop.open(shop_folder) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def served(fitted_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The simulated shop, served by two workers; tests may add to it and not count its rows."""
+    folder = shutil.copytree(
+        fitted_folder, tmp_path_factory.mktemp("served") / "shop", symlinks=True
+    )
+    running = start([folder], folder.parent / "server.log", workers=2)
+    yield running
+    running.stop()

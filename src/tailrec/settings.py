@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -17,14 +17,18 @@ class Settings:
 
     Attributes:
         store_url: `TAILREC_STORE_URL`, overrides the url of every shop's recipe.
+        key: `TAILREC_KEY`, with which commands ask a service; never shown.
     """
 
     store_url: str | None = None
+    key: str | None = field(default=None, repr=False)
 
     @classmethod
     def read(cls) -> Self:
         """The settings of this process."""
-        return cls(os.environ.get("TAILREC_STORE_URL") or None)
+        return cls(
+            os.environ.get("TAILREC_STORE_URL") or None, os.environ.get("TAILREC_KEY") or None
+        )
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from tailrec import columns as c
 from tailrec.data.store import Store
 
 if TYPE_CHECKING:
-    from tests.serving.conftest import Running
+    from tests.running import Running
 
 SOUTHERN, HUSHED = "Zqsouthern", "Qzhushed"
 LEAK = re.compile(rf"{HUSHED}|{SOUTHERN}-(?!1\b)\d|{SOUTHERN}-u(?!1\b)\d".encode())

@@ -12,7 +12,7 @@ from tailrec.data.keys import ROLES, Keys, parts_of
 from tailrec.shop import Shop
 
 if TYPE_CHECKING:
-    from tests.serving.conftest import Running
+    from tests.running import Running
 
 SOUTHERN = "Zqsouthern"
 

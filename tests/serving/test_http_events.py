@@ -13,7 +13,7 @@ from tailrec import columns as c
 from tailrec.data.store import Store
 
 if TYPE_CHECKING:
-    from tests.serving.conftest import Running
+    from tests.running import Running
 
 _names = (f"events-person-{number}" for number in count())
 

@@ -10,7 +10,7 @@ import pytest
 from tailrec.data.store import Store
 
 if TYPE_CHECKING:
-    from tests.serving.conftest import Running
+    from tests.running import Running
 
 CONTEXT: dict[str, Any] = {"session": [{"item_id": "P000001"}, {"item_id": "P000003"}]}
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 if TYPE_CHECKING:
-    from tests.serving.conftest import Running
+    from tests.running import Running
 
 _names = (f"items-thing-{number}" for number in count())
 TWIN = "P000001"

@@ -13,7 +13,7 @@ import httpx
 from tailrec.shop import Shop
 
 if TYPE_CHECKING:
-    from tests.serving.conftest import Running
+    from tests.running import Running
 
 
 class Asking:

@@ -21,7 +21,7 @@ from tailrec.simulate import Simulation, simulate
 from tailrec.slates import recommended
 
 if TYPE_CHECKING:
-    from tests.serving.conftest import Running
+    from tests.running import Running
 
 CONTEXT: dict[str, Any] = {"session": [{"item_id": "P000001"}, {"item_id": "P000044"}]}
 """A situation without a person: asked twice it has the same answer."""

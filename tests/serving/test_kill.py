@@ -26,7 +26,7 @@ from tailrec.data.store import Store
 from tailrec.shop import Shop
 
 if TYPE_CHECKING:
-    from tests.serving.conftest import Running, Serve
+    from tests.running import Running, Serve
 
 
 class Load:

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 if TYPE_CHECKING:
-    from tests.serving.conftest import Running
+    from tests.running import Running
 
 Description = dict[str, Any]
 OPEN = {"/v1/health/live", "/v1/health/ready"}

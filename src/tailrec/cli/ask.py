@@ -1,7 +1,7 @@
 """Commands that ask a fitted model: recommend, search, explain."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,6 +9,7 @@ from tailrec import columns as c
 from tailrec.cli.app import HERE, JsonOption, ShopOption, open_shop
 from tailrec.cli.output import print_json, print_table
 from tailrec.cli.parse import instant
+from tailrec.cli.remote import ServerOption, service, tell_found, tell_reasons, tell_slate
 from tailrec.slates import Ask, explained, found, recommended, titled
 
 Places = Annotated[int, typer.Option("-k", help="Places of a slate.", min=1)]
@@ -21,6 +22,7 @@ Model = Annotated[str | None, typer.Option("--model", help="Version; the served 
 def recommend(
     *,
     shop: ShopOption = HERE,
+    server: ServerOption = None,
     user: Annotated[str | None, typer.Option(help="One person.")] = None,
     users: Annotated[
         str | None,
@@ -36,6 +38,11 @@ def recommend(
     as_json: JsonOption = False,
 ) -> None:
     """Slates for one person, some, or all."""
+    if server is not None:
+        client = service(server, shop, users=users, asof=asof, model=model, out=out)
+        dials = _dials(tail, include_seen=include_seen) | {"diversity": diversity}
+        tell_slate(client, user, k, dials, as_json=as_json)
+        return
     ask = Ask(k, tail, diversity, include_seen, instant(asof))
     with open_shop(shop) as opened:
         slates = recommended(opened, user=user, users=users, ask=ask, version=model, out=out)
@@ -54,11 +61,16 @@ def search(
     words: Annotated[str, typer.Argument(help="What somebody looks for.")],
     *,
     shop: ShopOption = HERE,
+    server: ServerOption = None,
     k: Places = 20,
     model: Model = None,
     as_json: JsonOption = False,
 ) -> None:
     """Items by what they say and what they mean."""
+    if server is not None:
+        client = service(server, shop, model=model)
+        tell_found(client, words, k, as_json=as_json)
+        return
     with open_shop(shop) as opened:
         items = found(opened, words, k, version=model)
     if as_json:
@@ -72,6 +84,7 @@ def explain(
     item: Annotated[str, typer.Argument(help="Id of the item.")],
     *,
     shop: ShopOption = HERE,
+    server: ServerOption = None,
     tail: Tail = 0.0,
     include_seen: Seen = False,
     asof: AsOf = None,
@@ -79,6 +92,11 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Why an item has its place for a person: exact, by past item, behaviour, text, popularity."""
+    if server is not None:
+        client = service(server, shop, asof=asof, model=model)
+        dials = _dials(tail, include_seen=include_seen)
+        tell_reasons(client, user, item, dials, as_json=as_json)
+        return
     ask = Ask(tail=tail, include_seen=include_seen, asof=instant(asof))
     with open_shop(shop) as opened:
         verdict, parts = explained(opened, user, item, ask=ask, version=model)
@@ -94,3 +112,8 @@ def explain(
         parts.rows(),
         note=verdict["why"],
     )
+
+
+def _dials(tail: float, *, include_seen: bool) -> dict[str, Any]:
+    """Dials as the service takes them."""
+    return {"tail": tail, "seen": "show" if include_seen else None}
