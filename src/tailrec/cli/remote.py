@@ -54,7 +54,7 @@ def service(url: str, shop: Path, **local: object) -> Client:
 def _asking(client: Client) -> Iterator[Client]:
     """The client for one question; what no service would take is said as other errors are."""
     try:
-        with _asking(client):
+        with client:
             yield client
     except ValidationError as error:
         first = error.errors()[0]
