@@ -11,7 +11,7 @@ demo: setup  ## a simulated shop, from raw files to slates, with figures
 	$(BIN)/tailrec demo
 
 test: setup  ## the fast tests, those on real data included where it is found
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: setup  ## the long tests: large stores, long fits
 	$(BIN)/pytest -m slow

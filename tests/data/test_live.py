@@ -1,12 +1,14 @@
 """What a service reads for a request, on SQLite and PostgreSQL."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 
 from tailrec import columns as c
-from tailrec.data.live import MOST_EVENTS, MOST_SLATES, Live, impressions, slate_rows
+from tailrec.data.live import MOST_EVENTS, MOST_SLATES, Live, Moment, impressions, slate_rows
 from tailrec.data.store import Store
 from tailrec.errors import DataError, UnknownItem
 
@@ -61,6 +63,26 @@ def test_a_moment_holds_the_person_and_the_clock(store: Store) -> None:
     assert moment.session_ids == ["s1", None, "s3"]
     assert moment.shown == [["i2", "x"], ["i1", "x"]]
     assert moment.shown_at.tolist() == [start + n * US for n in (2, 1)]
+
+
+def test_an_awaited_moment_is_the_same(store: Store) -> None:
+    store.write("events", events([3, 1, 2]))
+    store.write("events", events([4], user_id="somebody else"))
+    store.write("items", items(["a"]))
+    store.write("slates", slate_rows([slate(1), slate(2, item_ids='["é", "x"]')]))
+    live = Live(store)
+
+    async def awaited(*user_ids: str | None) -> list[Moment]:
+        try:
+            return await asyncio.gather(*map(live.awaited_moment, user_ids))
+        finally:
+            live.close()
+
+    asked = ("u", "somebody else", "' OR 1=1 --", None) * 10
+    for user_id, told in zip(asked, asyncio.run(awaited(*asked)), strict=True):
+        expected = live.moment(user_id)
+        for name in Moment.__slots__:
+            assert np.array_equal(getattr(told, name), getattr(expected, name)), name
 
 
 def test_a_moment_of_an_empty_store(store: Store) -> None:

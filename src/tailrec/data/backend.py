@@ -22,6 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import CompilerElement
 
+from tailrec.data.prompt import Prompt
 from tailrec.errors import StoreError
 
 DRIVER_ERRORS = (dbapi.Error, pa.ArrowException, OSError, pl.exceptions.ComputeError)
@@ -219,6 +220,10 @@ class Database(ABC):
         with suppress(IndexError):
             while True:
                 self._idle.pop().close()
+
+    def prompt(self, query: Query) -> Prompt | None:  # noqa: ARG002
+        """A statement to be awaited; None where its rows are at hand, as in a file here."""
+        return None
 
     @abstractmethod
     def _connect(self) -> dbapi.Connection: ...

@@ -1,16 +1,19 @@
 """What a running service asks of the store: one person at this moment, and what changed since."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from sqlalchemy import (
+    BigInteger,
     Select,
     bindparam,
     cast,
     delete,
+    extract,
     func,
     literal_column,
     select,
@@ -69,6 +72,12 @@ class Live:
         self._store = store
         # Compiled once: writing the statement anew takes longer than finding the rows.
         self._moment = store.database.compiled(_moment_statement(store.database.dialect.name))
+        self._prompt = store.database.prompt(self._moment)
+
+    def close(self) -> None:
+        """Close what `awaited_moment` opened; call it in its event loop."""
+        if self._prompt is not None:
+            self._prompt.close()
 
     def moment(self, user_id: str | None) -> Moment:
         """What is known of a person now.
@@ -84,22 +93,17 @@ class Live:
                 self._moment, at_most=1 + MOST_EVENTS + MOST_SLATES, user_id=user_id or ""
             )
         # Column by column: every other way of polars' costs more than finding the rows.
-        kind, ids, types, times, values, session_ids = rows.get_columns()
-        n_events = kind.to_list().count(_EVENT)
-        own, slates = slice(1, 1 + n_events), slice(1 + n_events, None)
-        item_ids, value = ids.to_list(), values.to_list()
-        time = times.to_numpy().astype("datetime64[us]").view(np.int64)
-        return Moment(
-            revision=int(value[0]),
-            now=int(time[0]),
-            item_ids=item_ids[own],
-            types=types.to_list()[own],
-            times=time[own],
-            values=value[own],
-            session_ids=session_ids.to_list()[own],
-            shown=json.loads(f"[{','.join(item_ids[slates])}]"),
-            shown_at=time[slates],
-        )
+        return _as_moment([column.to_list() for column in rows.get_columns()])
+
+    async def awaited_moment(self, user_id: str | None) -> Moment:
+        """As `moment`, in an event loop: it waits for a server and never for a thread.
+
+        A file is read at once, which takes less time than waiting for it would.
+        """
+        if self._prompt is None:
+            return self.moment(user_id)
+        rows = await self._prompt.rows(user_id or "")
+        return _as_moment([list(column) for column in zip(*rows, strict=True)])
 
     def revision(self) -> int:
         """Of the catalogue, now."""
@@ -241,18 +245,36 @@ def impressions(slates: pl.DataFrame) -> pl.DataFrame:
     return conform("events", told.select(name for name in told.columns if name in c.EVENTS))
 
 
+def _as_moment(columns: Sequence[list[Any]]) -> Moment:
+    """The columns of `_moment_statement`, taken apart by the kind of their rows."""
+    kind, ids, types, times, values, session_ids = columns
+    n_events = kind.count(_EVENT)
+    own, slates = slice(1, 1 + n_events), slice(1 + n_events, None)
+    time = np.array(times, np.int64)
+    return Moment(
+        revision=int(values[0] or 0),
+        now=int(time[0]),
+        item_ids=ids[own],
+        types=types[own],
+        times=time[own],
+        values=values[own],
+        session_ids=session_ids[own],
+        shown=json.loads(f"[{','.join(ids[slates])}]"),
+        shown_at=time[slates],
+    )
+
+
 def _moment_statement(dialect: str) -> Select[Any] | Any:
     """One table of three kinds of rows: the clock, the person's events, the person's slates."""
     events, slates = TABLES["events"].c, TABLES["slates"].c
-    epoch: Any = literal_column("0" if dialect == "sqlite" else "to_timestamp(0)")
-    newest = func.coalesce(select(func.max(events.timestamp)).scalar_subquery(), epoch)
+    newest = select(func.max(events.timestamp)).scalar_subquery()
     blank: Any = literal_column("''")
     # The driver takes a column's type from its first values, so the clock's row has some.
     clock = select(
         _number(_CLOCK).label("kind"),
         blank.label(c.ITEM_ID),
         blank.label(c.TYPE),
-        newest.label(c.TIMESTAMP),
+        func.coalesce(_microseconds(newest, dialect), _number(0)).label(c.TIMESTAMP),
         cast(_revision().scalar_subquery(), TABLES["events"].c.value.type).label(c.VALUE),
         blank.label(c.SESSION_ID),
     )
@@ -265,14 +287,22 @@ def _moment_statement(dialect: str) -> Select[Any] | Any:
     known = _first(known, MOST_EVENTS)
     last = known.subquery()
     own = select(
-        _number(_EVENT).label("kind"), last.c.item_id, last.c.type, last.c.timestamp, last.c.value,
-        last.c.session_id,
+        _number(_EVENT).label("kind"), last.c.item_id, last.c.type,
+        _microseconds(last.c.timestamp, dialect), last.c.value, last.c.session_id,
     ).order_by(last.c.timestamp, last.c.event_id)  # fmt: skip
     last_slates = select(slates.item_ids, slates.timestamp).where(slates.user_id == asked)
     shown = _first(last_slates.order_by(slates.timestamp.desc()), MOST_SLATES).subquery()
     nothing: Any = literal_column("NULL" if dialect == "sqlite" else "NULL::double precision")
-    told = select(_number(_SLATE), shown.c.item_ids, blank, shown.c.timestamp, nothing, blank)
+    shown_at = _microseconds(shown.c.timestamp, dialect)
+    told = select(_number(_SLATE), shown.c.item_ids, blank, shown_at, nothing, blank)
     return union_all(clock, select(own.subquery()), told)
+
+
+def _microseconds(instant: Any, dialect: str) -> Any:
+    """Microseconds since 1970, as SQLite keeps them anyway."""
+    if dialect == "sqlite":
+        return instant
+    return cast(func.round(extract("epoch", instant) * _number(1_000_000)), BigInteger)
 
 
 def _first(statement: Select[Any], n_rows: int) -> Select[Any]:

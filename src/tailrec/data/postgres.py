@@ -11,7 +11,8 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL
 
-from tailrec.data.backend import Connection, Database, Insert, Schema, aware, typed
+from tailrec.data.backend import Connection, Database, Insert, Query, Schema, aware, typed
+from tailrec.data.prompt import Prompt
 from tailrec.errors import MissingExtra
 
 
@@ -49,6 +50,10 @@ class PostgresDatabase(Database):
             raise MissingExtra(message) from error
         connection: dbapi.Connection = driver.connect(self._uri, autocommit=True)
         return connection
+
+    def prompt(self, query: Query) -> Prompt:
+        """A statement to be awaited."""
+        return Prompt(self._uri, self.name, query.sql)
 
     def insert_into(self, target: Any) -> Insert:
         """An insert that knows `ON CONFLICT`."""

@@ -78,11 +78,6 @@ class Store:
             raise
         return cls(database)
 
-    @property
-    def is_local(self) -> bool:
-        """Whether it is a file here; another server may take its time."""
-        return isinstance(self.database, SqliteDatabase)
-
     def close(self) -> None:
         """Close every connection."""
         self.database.close()

@@ -20,6 +20,7 @@ from tailrec.person import Deed, history_of
 from tailrec.reranking.rules import Rules
 from tailrec.serving.access import Caller
 from tailrec.serving.event_rows import NAMELESS
+from tailrec.serving.front import Known
 from tailrec.serving.standby import Standing
 from tailrec.shop_recipe import Scene, ShopRecipe
 from tailrec.slates import check_dials
@@ -61,6 +62,7 @@ def understood(
     caller: Caller,
     body: Context,
     *,
+    known: Known | None = None,
     only: Sequence[str] | None = None,
     leaving: Sequence[str] = (),
 ) -> Asked:
@@ -69,6 +71,7 @@ def understood(
     Args:
         caller: whose key it came with.
         body: the request.
+        known: what is known of who sent it; read from the store where None.
         only: item ids that may be shown; all where None.
         leaving: item ids that are not shown, beside those of the request.
 
@@ -80,7 +83,7 @@ def understood(
     front = caller.front
     recipe = front.shop.recipe
     person = person_of(body.user_id, body.session_id)
-    moment, known = front.moment(person)
+    moment, was_read = front.moment(person) if known is None else known
     standing = front.standing(moment.revision)
     stand = standing.stand
     scene = _scene(recipe, body)
@@ -108,7 +111,7 @@ def understood(
         fatigue=recipe.slate.fatigue,
         **_shown_in_vain(standing, moment, recipe),
     )
-    fallback = standing.fallback if known else standing.fallback or NO_HISTORY
+    fallback = standing.fallback if was_read else standing.fallback or NO_HISTORY
     return Asked(standing, moment, person, query, how, wanted, fallback)
 
 

@@ -26,6 +26,9 @@ SHARE: Final = 0.05
 AT_ONCE: Final = 256
 """Changed items that are taken in before the next ones are looked at."""
 
+Known = tuple[Moment, bool]
+"""What is known of a person, and whether the store could be asked."""
+
 log = logging.getLogger(__name__)
 
 
@@ -70,19 +73,26 @@ class Front:
             thread.join()
         self.events.close()
         self.slates.close()
+        self.live.close()
         self.shop.close()
 
-    def moment(self, user_id: str | None) -> tuple[Moment, bool]:
+    def moment(self, user_id: str | None) -> Known:
         """What is known of a person now, and whether the store could be asked."""
         for attempt in range(2):  # the first may meet a connection that died
             try:
                 return self.live.moment(user_id), True
             except StoreError as error:
-                log.warning("history cannot be read (attempt %d): %s", attempt + 1, error)
-        standing = self._standing
-        revision = standing.stand.revision if standing else 0
-        nothing = np.zeros(0, np.int64)
-        return Moment(revision, 0, [], [], nothing, [], [], [], nothing), False
+                _log_unread(attempt, error)
+        return self._nothing_known()
+
+    async def awaited_moment(self, user_id: str | None) -> Known:
+        """As `moment`, in the event loop."""
+        for attempt in range(2):
+            try:
+                return await self.live.awaited_moment(user_id), True
+            except StoreError as error:
+                _log_unread(attempt, error)
+        return self._nothing_known()
 
     def standing(self, revision: int | None = None) -> Standing:
         """What to answer from.
@@ -110,6 +120,12 @@ class Front:
         if standing is None:
             raise ArtifactError("the shop has nothing to show yet; put items, or run `tailrec fit`")
         return standing
+
+    def _nothing_known(self) -> Known:
+        standing = self._standing
+        revision = standing.stand.revision if standing else 0
+        nothing = np.zeros(0, np.int64)
+        return Moment(revision, 0, [], [], nothing, [], [], [], nothing), False
 
     @property
     def ready(self) -> bool:
@@ -201,6 +217,10 @@ class Front:
                 if last and revision < self._wanted and not len(changed) and not gone:
                     self._wanted = revision
                 self._changed.notify_all()
+
+
+def _log_unread(attempt: int, error: StoreError) -> None:
+    log.warning("history cannot be read (attempt %d): %s", attempt + 1, error)
 
 
 def _load_encoder(standing: Standing) -> None:

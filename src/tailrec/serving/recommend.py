@@ -18,7 +18,8 @@ from tailrec.person import history_of
 from tailrec.reranking.rules_compiled import NOTHING, RULE, TOUCHES
 from tailrec.serving.access import Caller
 from tailrec.serving.answers import PROBLEMS, caller_of, sent
-from tailrec.serving.asking import Asked, number_of, understood
+from tailrec.serving.asking import Asked, number_of, person_of, understood
+from tailrec.serving.front import Known
 from tailrec.serving.metrics import FALLBACKS, SHOWN
 from tailrec.serving.standby import CONTENT, POPULAR
 from tailrec.wire import Context, Reason, Recommend, Rerank, Similar, Slate
@@ -39,10 +40,11 @@ async def recommend(body: Recommend, request: Request) -> Response:
     """The items that suit a person best now, the long tail included."""
     started = time.perf_counter()
     caller = caller_of(request, "read")
-    if caller.front.shop.store.is_local and _is_quick(body):
-        # About a millisecond; handing it to a thread and back would take half as long again.
-        return _recommended(caller, body, started)
-    return await run_in_threadpool(_recommended, caller, body, started)
+    known = await caller.front.awaited_moment(person_of(body.user_id, body.session_id))
+    if _is_quick(body):
+        # Less than a millisecond; handing it to a thread and back would double that.
+        return _recommended(caller, body, started, known)
+    return await run_in_threadpool(_recommended, caller, body, started, known)
 
 
 @router.post("/v1/similar", response_model=Slate, responses=PROBLEMS)
@@ -81,8 +83,9 @@ def _is_quick(body: Recommend) -> bool:
     return body.filter is None and body.rules is None and not body.explain
 
 
-def _recommended(caller: Caller, body: Recommend, started: float) -> Response:
-    return _served(caller, understood(caller, body), body, started, explain=body.explain)
+def _recommended(caller: Caller, body: Recommend, started: float, known: Known) -> Response:
+    asked = understood(caller, body, known=known)
+    return _served(caller, asked, body, started, explain=body.explain)
 
 
 def reasons_of(asked: Asked, number: int) -> Contributions | None:
