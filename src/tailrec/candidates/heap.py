@@ -6,6 +6,7 @@ enter a parallel kernel at once, which is what a server does; plain threads cann
 """
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, cast
@@ -17,6 +18,8 @@ from scipy import sparse
 from tailrec.items import Array, BoolArray, Float32Array, Int32Array
 
 _ROWS_PER_TASK = 256
+_WORKSPACES = 4
+"""Sizes of which a thread keeps arrays: one a shop, and one more while a new model comes."""
 
 CallableT = TypeVar("CallableT", bound=Callable[..., object])
 
@@ -69,6 +72,31 @@ def over_rows(n_rows: int, work: Callable[[slice], None]) -> None:
         return
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(work, slices))
+
+
+class _Workspaces(threading.local):
+    """Of one thread, by size."""
+
+    def __init__(self) -> None:
+        self.by_size: dict[int, tuple[Array, Array, Array]] = {}
+
+
+_workspaces = _Workspaces()
+
+
+def workspace(n_items: int) -> tuple[Float32Array, BoolArray, Int32Array]:
+    """Sums, marks and a list of a catalogue's size, for a kernel that clears what it used.
+
+    One request touches a few hundred items: to make and clear such arrays for each takes longer
+    than the request. A thread keeps its own.
+    """
+    kept = _workspaces.by_size
+    if n_items not in kept:
+        if len(kept) == _WORKSPACES:
+            del kept[next(iter(kept))]
+        zero = np.zeros(n_items, np.float32)
+        kept[n_items] = (zero, np.zeros(n_items, np.bool_), np.empty(n_items, np.int32))
+    return kept[n_items]
 
 
 @compiled
@@ -164,16 +192,17 @@ def best_of_dense(
 def _first_listed(
     final: tuple[Int32Array, Float32Array, Float32Array],
     known: BoolArray,
-    scores: Float32Array,
-    ids: Int32Array,
+    hidden: Array,
+    heap: tuple[Float32Array, Int32Array],
 ) -> int:
-    """Fill an empty heap with items that have a prior, less those known; returns its size."""
+    """Fill an empty heap with items that have a prior, less those left out; returns its size."""
     listed, given, scale = final
+    scores, ids = heap
     size = 0
     for item in listed:
         if size == len(ids):
             break
-        if not known[item]:
+        if not known[item] and not (item < len(hidden) and hidden[item]):
             size = _offer(scores, ids, size, given[item] * scale[item], item)
     return size
 
@@ -203,31 +232,34 @@ def _add_up(
 
 @compiled
 def best_of_product(
-    history: tuple[Array, Array, Array],
+    requests: tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]],
     matrices: tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]],
     final: tuple[Int32Array, Float32Array, Float32Array],
-    exclude: tuple[Array, Array, Array],
+    sums: tuple[Float32Array, BoolArray, Int32Array],
     out: tuple[Int32Array, Float32Array],
 ) -> None:
     """Fill ids and scores [B, k] from sparse [B, I] times the sum of two sparse matrices.
 
+    The requests are their histories (bounds, items, weights) and what they leave out (bounds,
+    items, hidden from all).
+
     The second matrix holds what items that came after the fit add; the first may have fewer
     rows than it. A user's products add up in one dense row; only the entries it touched are
-    looked at and cleared again, so the cost goes with the entries and not with the catalogue.
+    looked at and cleared again, so the cost goes with the entries and not with the catalogue:
+    `sums` are a `workspace`, and stay one.
 
     What `final` does to each entry of a row with a history: its item's prior [I] is added, then
     it is multiplied by its item's scale [I]. Before these stands the list of the items with a
     prior, best final score first: of the items a row did not touch, its first k are enough.
     """
-    bound, past, weight = history
+    (bound, past, weight), (left, excluded, hidden) = requests
     _, given, scale = final
-    total = np.zeros(len(scale), np.float32)
-    known = marked(len(scale), exclude[2])
-    touched = np.empty(len(scale), np.int32)
-    sums = (total, known, touched)
+    total, known, touched = sums
     for row in range(len(bound) - 1):
-        own = exclude[1][exclude[0][row] : exclude[0][row + 1]]
-        mark(known, own, exclude[2], True)
+        own = excluded[left[row] : left[row + 1]]
+        for item in own:
+            if item < len(known):
+                known[item] = True
         n_touched = 0
         for at in range(bound[row], bound[row + 1]):
             event = (past[at], weight[at])
@@ -235,18 +267,18 @@ def best_of_product(
             n_touched = _add_up(event, matrices[1], sums, n_touched)
         size, mine, scores = 0, out[0][row], out[1][row]
         if bound[row] < bound[row + 1]:
-            size = _first_listed(final, known, scores, mine)
+            size = _first_listed(final, known, hidden, (scores, mine))
         for item in touched[:n_touched]:
             score = (total[item] + given[item]) * scale[item]
-            if score > 0.0:
+            if score > 0.0 and not (item < len(hidden) and hidden[item]):
                 size = _offer(scores, mine, size, score, item)
             total[item] = 0.0
             known[item] = False
         _settle(scores, mine, size)
-        mark(known, own, exclude[2], False)
         for item in own:
-            if item < len(total):
+            if item < len(known):
                 total[item] = 0.0
+                known[item] = False
 
 
 @compiled

@@ -20,6 +20,7 @@ from tailrec.candidates.heap import (
     csr_view,
     kernel_view,
     over_rows,
+    workspace,
 )
 from tailrec.dataset import Dataset
 from tailrec.items import (
@@ -197,7 +198,8 @@ def sparse_candidates(
     def work(rows: slice) -> None:
         history = (bound[rows.start : rows.stop + 1], past, weight)
         exclude = (bounds[rows.start : rows.stop + 1], excluded, hidden)
-        best_of_product(history, matrices, final, exclude, (ids[rows], best[rows]))
+        out = ids[rows], best[rows]
+        best_of_product((history, exclude), matrices, final, workspace(n_items), out)
 
     over_rows(len(queries), work)
     return ItemsBatch(ids, best)
