@@ -11,6 +11,7 @@ from tests.running import Running
 
 from tailrec.data.store import Store
 from tailrec.settings import Settings
+from tailrec.shop import Shop
 
 
 @pytest.fixture
@@ -51,8 +52,10 @@ def _noted(served: Running, slate_id: str) -> list[str]:
 def test_what_the_person_has_is_shown_when_asked_for(
     ask: Callable[..., Any], served: Running, address: str
 ) -> None:
-    with Store.open(served.folders[0] / "store.db") as store:
-        has = set(store.read("events").filter(user_id="U000147")["item_id"])
+    with Shop.open(served.folders[0]) as shop:
+        data = shop.dataset()
+    own = data.user == data.user_index["U000147"]
+    has = set(data.catalog.ids[data.item[own]])
     words = ("recommend", "--server", address, "--user", "U000147", "-k", 100)
     less, more = (
         {row["item_id"] for row in ask(*words, *further)} for further in ((), ("--include-seen",))

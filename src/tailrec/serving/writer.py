@@ -127,7 +127,7 @@ class SlateWriter:
         lost: slates given up.
     """
 
-    LINGER_S: Final = 0.1
+    LINGER_S: Final = 0.25
     MOST_KEPT: Final = 20_000
 
     def __init__(self, store: Store) -> None:
