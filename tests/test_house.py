@@ -9,7 +9,18 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "tailrec"
 STEPS = (
-    ("errors", "files", "columns", "items", "dataset", "protocols", "artifact", "cost", "pages"),
+    (
+        "errors",
+        "files",
+        "columns",
+        "items",
+        "dataset",
+        "protocols",
+        "artifact",
+        "cost",
+        "pages",
+        "kernels",
+    ),
     ("recipe", "recipe_file", "wire"),
     ("data",),
     ("tail",),

@@ -10,10 +10,11 @@ from pydantic import Field
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from tailrec.candidates.heap import compiled, csr_view, kernel_view, over_rows
+from tailrec.candidates.heap import csr_view
 from tailrec.candidates.select import blank, history_weights, row_blocks, top_k
 from tailrec.dataset import Dataset, Features
 from tailrec.items import Array, Float32Array, ItemsBatch, QueryBatch
+from tailrec.kernels import compiled, kernel_view, over_rows
 from tailrec.recipe import Recipe
 
 

@@ -14,11 +14,12 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from tailrec.candidates.basis import Basis
-from tailrec.candidates.heap import compiled, csr_over, over_rows
+from tailrec.candidates.heap import csr_over
 from tailrec.candidates.local import kernel_block, kernel_row, system, workspace
 from tailrec.candidates.nearest import nearest
 from tailrec.candidates.vectors import Vectors
 from tailrec.items import PADDING, Array, Float32Array, Int32Array
+from tailrec.kernels import compiled, over_rows
 
 Arrays = tuple[Array, ...]
 

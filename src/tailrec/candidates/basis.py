@@ -8,9 +8,9 @@ import numpy as np
 
 from tailrec.artifact import under
 from tailrec.candidates.gram import Gram
-from tailrec.candidates.heap import kernel_view
 from tailrec.candidates.vectors import Vectors
 from tailrec.items import Array, Float32Array
+from tailrec.kernels import kernel_view
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tailrec.candidates.heap import compiled, kernel_view, over_rows
 from tailrec.dataset import Dataset
 from tailrec.items import PADDING, Array, Float32Array, Int32Array, Int64Array
+from tailrec.kernels import compiled, kernel_view, over_rows
 
 Arrays = tuple[Array, ...]
 

@@ -1,43 +1,15 @@
-"""The k best of each row, as compiled kernels: a row is a heap, its worst item on top.
+"""The k best of each row, as compiled kernels: a row is a heap, its worst item on top."""
 
-Kernels are compiled without numba's own parallelism, release the GIL and are spread over Python
-threads by `over_rows`. numba's fallback threading layer aborts the process when two threads
-enter a parallel kernel at once, which is what a server does; plain threads cannot.
-"""
-
-import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, cast
 
-import numba
 import numpy as np
 from scipy import sparse
 
 from tailrec.items import Array, BoolArray, Float32Array, Int32Array
+from tailrec.kernels import compiled, kernel_view
 
-_ROWS_PER_TASK = 256
 _WORKSPACES = 4
 """Sizes of which a thread keeps arrays: one a shop, and one more while a new model comes."""
-
-CallableT = TypeVar("CallableT", bound=Callable[..., object])
-
-
-def compiled(function: CallableT) -> CallableT:
-    """The function as machine code, cached on disk, not holding the GIL while it runs."""
-    return cast("CallableT", numba.njit(cache=True, nogil=True)(function))
-
-
-def kernel_view(array: Array, dtype: type[np.generic]) -> Array:
-    """The array as kernels take it: contiguous, of one type, read-only.
-
-    numba compiles anew for writable and for read-only input; memory-mapped models are
-    read-only, so everything is. Nothing is copied where type and layout already fit.
-    """
-    view = np.ascontiguousarray(array, dtype=dtype).view()
-    view.flags.writeable = False
-    return view
 
 
 def csr_view(matrix: sparse.csr_array) -> tuple[Array, Array, Array]:
@@ -60,18 +32,6 @@ def csr_over(
     matrix = sparse.csr_array(shape, dtype=data.dtype)
     matrix.data, matrix.indices, matrix.indptr = data, indices, indptr
     return matrix
-
-
-def over_rows(n_rows: int, work: Callable[[slice], None]) -> None:
-    """Call `work` on slices that together cover all rows; on threads where there are many."""
-    starts = range(0, n_rows, _ROWS_PER_TASK)
-    slices = [slice(start, min(start + _ROWS_PER_TASK, n_rows)) for start in starts]
-    if len(slices) < 2:
-        for rows in slices:
-            work(rows)
-        return
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(work, slices))
 
 
 class _Workspaces(threading.local):

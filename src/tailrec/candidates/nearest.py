@@ -13,10 +13,11 @@ from typing import Final
 import numpy as np
 from scipy import sparse
 
-from tailrec.candidates.heap import best_of_row, compiled, csr_view, kernel_view, over_rows
+from tailrec.candidates.heap import best_of_row, csr_view
 from tailrec.candidates.select import row_blocks
 from tailrec.candidates.vectors import Vectors
 from tailrec.items import PADDING, Array, Float32Array, Int32Array
+from tailrec.kernels import compiled, kernel_view, over_rows
 
 Arrays = tuple[Array, ...]
 

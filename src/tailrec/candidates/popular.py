@@ -8,10 +8,11 @@ import numpy as np
 from numpy.random import Generator
 from pydantic import Field
 
-from tailrec.candidates.heap import compiled, kernel_view, mark, marked, over_rows
+from tailrec.candidates.heap import mark, marked
 from tailrec.candidates.select import blank, exclusions
 from tailrec.dataset import DAY_US, Dataset, Features
 from tailrec.items import Array, Float32Array, Int32Array, ItemsBatch, QueryBatch
+from tailrec.kernels import compiled, kernel_view, over_rows
 from tailrec.recipe import Recipe
 
 

@@ -18,8 +18,6 @@ from tailrec.candidates.heap import (
     best_of_sparse,
     csr_over,
     csr_view,
-    kernel_view,
-    over_rows,
     workspace,
 )
 from tailrec.dataset import Dataset
@@ -33,6 +31,7 @@ from tailrec.items import (
     ItemsBatch,
     QueryBatch,
 )
+from tailrec.kernels import kernel_view, over_rows
 
 Left = tuple[Array, Array, Array]
 """What is left out: bounds [R + 1] and items of each row, and items hidden from all, bool [I]."""

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from tailrec.candidates.heap import csr_over, csr_view, kernel_view
+from tailrec.candidates.heap import csr_over, csr_view
 from tailrec.items import Array, Float32Array
+from tailrec.kernels import kernel_view
 
 POWER = 3
 """What a meaning's cosine is raised to: encoders give unrelated texts one well above zero."""

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Final
 
-import numba
 import numpy as np
 
 from tailrec.evaluation.accuracy import PerUser, cut
 from tailrec.items import PADDING, Array, Float64Array, Int8Array, Int32Array, Int64Array
+from tailrec.kernels import compiled
 from tailrec.tail.segments import COLD, HEAD, TAIL
 
 SMOOTHING: Final = 0.01
@@ -48,7 +48,7 @@ def miscalibration(
     return cut("miscalibration", divergence, at)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _diverge(
     past: tuple[Array, Array],
     ids: Int32Array,

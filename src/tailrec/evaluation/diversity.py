@@ -6,12 +6,12 @@ language-model vectors, and is not measured by its own yardstick.
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 from scipy import sparse
 
 from tailrec.evaluation.accuracy import PerUser, cut
 from tailrec.items import PADDING, Array, Float64Array, Int32Array
+from tailrec.kernels import compiled
 
 
 def intra_list_distance(ids: Int32Array, words: sparse.csr_array, at: Sequence[int]) -> PerUser:
@@ -56,7 +56,7 @@ def distinct_categories(ids: Int32Array, category: Int32Array, at: Sequence[int]
     return cut("categories", kinds, at)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _distances(
     ids: Int32Array, words: tuple[Array, Array, Array], total: Float64Array, out: Float64Array
 ) -> None:
@@ -85,7 +85,7 @@ def _distances(
                     total[column[entry]] = 0.0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _distinct(ids: Int32Array, code: Int32Array, seen: Array, out: Float64Array) -> None:
     """Fill `out` [B, K] with how many codes stand up to each place; `seen` holds -1."""
     for row in range(len(ids)):

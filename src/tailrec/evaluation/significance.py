@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.random import Generator
 
 from tailrec.errors import DataError
 from tailrec.items import Array, Float64Array, Int32Array
+from tailrec.kernels import compiled
 
 Pair = tuple[Float64Array, Float64Array]
 
@@ -211,7 +211,7 @@ def _ratio(pair: Pair, top: Float64Array, bottom: Float64Array) -> Ratio:
     return Ratio(Interval(float(low), a / b, float(high)), float(p))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _count(drawn: Int32Array, counts: Float64Array) -> None:
     """Add to counts [D, U] how often each user stands in the rows of drawn [D, U]."""
     for row in range(len(drawn)):

@@ -1,9 +1,9 @@
 """More kinds of product in a slate: maximal marginal relevance over item vectors."""
 
-import numba
 import numpy as np
 
 from tailrec.items import PADDING, Array, Float32Array, Int32Array, ItemsBatch
+from tailrec.kernels import compiled
 
 
 def diversified(pools: ItemsBatch, vectors: Float32Array, k: int, strength: float) -> ItemsBatch:
@@ -35,7 +35,7 @@ def diversified(pools: ItemsBatch, vectors: Float32Array, k: int, strength: floa
     return ItemsBatch(ids.astype(np.int32), scores.astype(np.float32), columns)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _arrange(
     ids: Int32Array, scores: Float32Array, vectors: Array, strength: float, places: Int32Array
 ) -> None:

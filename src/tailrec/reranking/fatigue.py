@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-import numba
 import numpy as np
 
 from tailrec.items import PADDING, Array, Float32Array, Int32Array, ItemsBatch
+from tailrec.kernels import compiled
 
 
 def rested(pools: ItemsBatch, rows: Int32Array, shown: Int32Array, fatigue: float) -> ItemsBatch:
@@ -35,7 +35,7 @@ def rested(pools: ItemsBatch, rows: Int32Array, shown: Int32Array, fatigue: floa
     return replace(pools, scores=scores).ordered(order)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _lower(
     ids: Int32Array, scores: Float32Array, bounds: Array, shown: Int32Array, left: float
 ) -> bool:

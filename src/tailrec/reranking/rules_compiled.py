@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-import numba
 import numpy as np
 
 from tailrec.errors import DataError
@@ -18,6 +17,7 @@ from tailrec.items import (
     Int64Array,
     ItemsBatch,
 )
+from tailrec.kernels import compiled, kernel_view
 
 RULE: Final = "rule"
 """The column of a slate that says which kind of rule touched an item."""
@@ -151,10 +151,10 @@ class CompiledRules:
         rule = np.full((len(pools), width), NOTHING, np.int8)
         may = _EVERY_ITEM if allowed is None else allowed
         _place(
-            (_fixed(pools.ids), _fixed(ptr), _fixed(out)),
+            (kernel_view(pools.ids), kernel_view(ptr), kernel_view(out)),
             (self.pins[:n_pins], self.pin_places[:n_pins]),
             (self.codes, self.limits, np.zeros(self.n_counts, np.int32)),
-            (self.factor, self.touch, _fixed(may), np.zeros(len(self), np.uint8)),
+            (self.factor, self.touch, kernel_view(may), np.zeros(len(self), np.uint8)),
             (ids, places, rule),
         )
         return _carried(pools, ids, places, rule)
@@ -192,14 +192,7 @@ def _one_wide(pools: ItemsBatch) -> ItemsBatch:
     return ItemsBatch(ids, np.full(shape, -np.inf, np.float32), columns)
 
 
-def _fixed(array: Array) -> Array:
-    """The array contiguous and read-only: the kernel would be compiled anew for other kinds."""
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
-
-
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _place(
     rows: tuple[Array, Array, Array],
     pins: tuple[Array, Array],
@@ -248,7 +241,7 @@ def _place(
         mark[out] = 0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _next(
     pool: Array,
     start: int,
@@ -272,14 +265,14 @@ def _next(
     return PADDING
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _count(codes: Int32Array, count: Int32Array, item: int, change: int) -> None:
     for cap in range(len(codes)):
         if codes[cap, item] != UNLIMITED:
             count[codes[cap, item]] += change
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _where(pool: Int32Array, item: int) -> int:
     """The place of an item in a pool; `PADDING` where it is not there."""
     for at in range(len(pool)):
