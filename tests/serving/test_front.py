@@ -1,5 +1,6 @@
 """A shop as a worker serves it: up to date, and answering whatever breaks."""
 
+import asyncio
 import shutil
 import threading
 import time
@@ -410,6 +411,40 @@ def test_a_server_that_was_restarted_is_not_noticed(
             assert slate(front, "U000003")
             cursor.execute(f"ALTER SCHEMA {schema}_away RENAME TO {schema}")
         assert slate(front, "U000003") == expected
+
+
+def test_an_awaited_history_survives_a_restart_and_misses_a_server_gone(
+    postgres_server: str, postgres_url: str, light: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "awaited"
+    with Shop.open(light) as shop, Shop.create(folder, store_url=postgres_url) as other:
+        for name in ("items", "events"):
+            other.store.write(name, shop.store.read(name))
+        shutil.copytree(shop.models, other.models)
+    schema = postgres_url.rpartition("%3D")[2]
+
+    async def run(front: Front, server: str) -> None:
+        expected = front.moment("U000003")
+        for _ in range(2):
+            moment, known = await front.awaited_moment("U000003")
+            assert known
+            assert moment.item_ids == expected[0].item_ids
+            with connect(server) as admin, admin.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+                )
+                cursor.fetchall()
+        with connect(server) as admin, admin.cursor() as cursor:
+            cursor.execute(f"ALTER SCHEMA {schema} RENAME TO {schema}_away")
+            moment, known = await front.awaited_moment("U000003")
+            assert (moment.item_ids, known) == ([], False)
+            cursor.execute(f"ALTER SCHEMA {schema}_away RENAME TO {schema}")
+        assert (await front.awaited_moment("U000003"))[1]
+        front.live.close()
+
+    with serving(folder, url=postgres_url) as front:
+        asyncio.run(run(front, postgres_server))
 
 
 # ---------------------------------------------------------------------------- the end
