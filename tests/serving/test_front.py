@@ -383,24 +383,34 @@ def test_without_the_store_slates_go_on_without_a_history(front: Front) -> None:
     assert slate(front, user, **viewing) == of_somebody != of_a_stranger
 
 
+CUT = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+"""Ends every other connection, as a restart does."""
+
+
+def on_postgres(light: Path, folder: Path, url: str) -> None:
+    """A copy of the shop whose store is in PostgreSQL."""
+    with Shop.open(light) as shop, Shop.create(folder, store_url=url) as other:
+        for name in ("items", "events"):
+            other.store.write(name, shop.store.read(name))
+        shutil.copytree(shop.models, other.models)
+
+
 def test_a_server_that_was_restarted_is_not_noticed(
     postgres_server: str, postgres_url: str, light: Path, tmp_path: Path
 ) -> None:
     """Connections that died between two requests are replaced; a server gone is told."""
     folder = tmp_path / "on-postgres"
-    with Shop.open(light) as shop, Shop.create(folder, store_url=postgres_url) as other:
-        for name in ("items", "events"):
-            other.store.write(name, shop.store.read(name))
-        shutil.copytree(shop.models, other.models)
+    on_postgres(light, folder, postgres_url)
+    with Shop.open(light) as shop:
         expected = recommended(shop, user="U000003", ask=Ask(k=10))[c.ITEM_ID].to_list()
     with serving(folder, url=postgres_url) as front:
         assert slate(front, "U000003") == expected
         schema = postgres_url.rpartition("%3D")[2]
         with connect(postgres_server) as server, server.cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
-            )
+            cursor.execute(CUT)
             cursor.fetchall()
             moment, known = front.moment("U000003")
             assert known
@@ -417,10 +427,7 @@ def test_an_awaited_history_survives_a_restart_and_misses_a_server_gone(
     postgres_server: str, postgres_url: str, light: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "awaited"
-    with Shop.open(light) as shop, Shop.create(folder, store_url=postgres_url) as other:
-        for name in ("items", "events"):
-            other.store.write(name, shop.store.read(name))
-        shutil.copytree(shop.models, other.models)
+    on_postgres(light, folder, postgres_url)
     schema = postgres_url.rpartition("%3D")[2]
 
     async def run(front: Front, server: str) -> None:
@@ -430,10 +437,7 @@ def test_an_awaited_history_survives_a_restart_and_misses_a_server_gone(
             assert known
             assert moment.item_ids == expected[0].item_ids
             with connect(server) as admin, admin.cursor() as cursor:
-                cursor.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
-                )
+                cursor.execute(CUT)
                 cursor.fetchall()
         with connect(server) as admin, admin.cursor() as cursor:
             cursor.execute(f"ALTER SCHEMA {schema} RENAME TO {schema}_away")
