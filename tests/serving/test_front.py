@@ -423,6 +423,17 @@ def test_a_server_that_was_restarted_is_not_noticed(
         assert slate(front, "U000003") == expected
 
 
+def test_a_front_tells_whether_it_has_a_revision(front: Front) -> None:
+    now = now_of(front)
+    front.standing(now)
+    assert front.has(now)
+    front.shop.store.write("items", items(["LATE"]))
+    assert now_of(front) == now + 1
+    assert not front.has(now + 1)
+    front.standing(now + 1)
+    assert front.has(now + 1)
+
+
 def test_an_awaited_history_survives_a_restart_and_misses_a_server_gone(
     postgres_server: str, postgres_url: str, light: Path, tmp_path: Path
 ) -> None:

@@ -44,7 +44,7 @@ class _Workspaces(threading.local):
 _workspaces = _Workspaces()
 
 
-def workspace(n_items: int) -> tuple[Float32Array, BoolArray, Int32Array]:
+def running_sums(n_items: int) -> tuple[Float32Array, BoolArray, Int32Array]:
     """Sums, marks and a list of a catalogue's size, for a kernel that clears what it used.
 
     One request touches a few hundred items: to make and clear such arrays for each takes longer
@@ -121,11 +121,17 @@ def marked(n_items: int, hidden: Array) -> BoolArray:
 
 
 @compiled
+def _is_hidden(hidden: Array, item: int) -> bool:
+    """Whether an item is hidden from all; items numbered beyond the mask came after the fit."""
+    return bool(item < len(hidden) and hidden[item])
+
+
+@compiled
 def mark(marks: BoolArray, items: Array, hidden: Array, on: bool) -> None:
     """Exclude a row's items, or take that back; what is hidden from all stays so."""
     for item in items:
         if item < len(marks):
-            marks[item] = on or (item < len(hidden) and hidden[item])
+            marks[item] = on or _is_hidden(hidden, item)
 
 
 @compiled
@@ -162,7 +168,7 @@ def _first_listed(
     for item in listed:
         if size == len(ids):
             break
-        if not known[item] and not (item < len(hidden) and hidden[item]):
+        if not known[item] and not _is_hidden(hidden, item):
             size = _offer(scores, ids, size, given[item] * scale[item], item)
     return size
 
@@ -206,7 +212,7 @@ def best_of_product(
     The second matrix holds what items that came after the fit add; the first may have fewer
     rows than it. A user's products add up in one dense row; only the entries it touched are
     looked at and cleared again, so the cost goes with the entries and not with the catalogue:
-    `sums` are a `workspace`, and stay one.
+    `sums` are `running_sums`, and are left cleared.
 
     What `final` does to each entry of a row with a history: its item's prior [I] is added, then
     it is multiplied by its item's scale [I]. Before these stands the list of the items with a
@@ -217,9 +223,7 @@ def best_of_product(
     total, known, touched = sums
     for row in range(len(bound) - 1):
         own = excluded[left[row] : left[row + 1]]
-        for item in own:
-            if item < len(known):
-                known[item] = True
+        mark(known, own, hidden, True)
         n_touched = 0
         for at in range(bound[row], bound[row + 1]):
             event = (past[at], weight[at])
@@ -230,7 +234,7 @@ def best_of_product(
             size = _first_listed(final, known, hidden, (scores, mine))
         for item in touched[:n_touched]:
             score = (total[item] + given[item]) * scale[item]
-            if score > 0.0 and not (item < len(hidden) and hidden[item]):
+            if score > 0.0 and not _is_hidden(hidden, item):
                 size = _offer(scores, mine, size, score, item)
             total[item] = 0.0
             known[item] = False

@@ -18,7 +18,7 @@ from tailrec.candidates.heap import (
     best_of_sparse,
     csr_over,
     csr_view,
-    workspace,
+    running_sums,
 )
 from tailrec.dataset import Dataset
 from tailrec.items import (
@@ -198,7 +198,7 @@ def sparse_candidates(
         history = (bound[rows.start : rows.stop + 1], past, weight)
         exclude = (bounds[rows.start : rows.stop + 1], excluded, hidden)
         out = ids[rows], best[rows]
-        best_of_product((history, exclude), matrices, final, workspace(n_items), out)
+        best_of_product((history, exclude), matrices, final, running_sums(n_items), out)
 
     over_rows(len(queries), work)
     return ItemsBatch(ids, best)

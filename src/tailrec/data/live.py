@@ -252,7 +252,7 @@ def _as_moment(columns: Sequence[list[Any]]) -> Moment:
     own, slates = slice(1, 1 + n_events), slice(1 + n_events, None)
     time = np.array(times, np.int64)
     return Moment(
-        revision=int(values[0] or 0),
+        revision=int(values[0]),
         now=int(time[0]),
         item_ids=ids[own],
         types=types[own],

@@ -12,8 +12,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL
 
 from tailrec.data.backend import Connection, Database, Insert, Query, Schema, aware, typed
-from tailrec.data.prompt import Prompt
-from tailrec.errors import MissingExtra
+from tailrec.data.prompt import Prompt, driver
 
 
 class PostgresDatabase(Database):
@@ -43,12 +42,8 @@ class PostgresDatabase(Database):
         self._uri = url.render_as_string(hide_password=False)
 
     def _connect(self) -> dbapi.Connection:
-        try:
-            import adbc_driver_postgresql.dbapi as driver
-        except ImportError as error:
-            message = "a PostgreSQL store needs more packages: pip install 'tailrec[postgres]'"
-            raise MissingExtra(message) from error
-        connection: dbapi.Connection = driver.connect(self._uri, autocommit=True)
+        module = driver("adbc_driver_postgresql.dbapi")
+        connection: dbapi.Connection = module.connect(self._uri, autocommit=True)
         return connection
 
     def prompt(self, query: Query) -> Prompt:

@@ -6,6 +6,7 @@ person. So what every request asks is prepared once per connection and awaited.
 """
 
 import asyncio
+from importlib import import_module
 from typing import Any, Final
 
 from tailrec.errors import MissingExtra, StoreError
@@ -17,20 +18,21 @@ TIMEOUT_S: Final = 5.0
 
 
 class Prompt:
-    """A statement on connections of its own. It belongs to one event loop.
-
-    Args:
-        address: of the server, with the password.
-        name: the address as it may be shown.
-        sql: the statement, with `$1` and so on.
-    """
+    """A statement on connections of its own. It belongs to one event loop."""
 
     def __init__(self, address: str, name: str, sql: str) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            address: of the server, with the password.
+            name: the address as it may be shown.
+            sql: the statement, with `$1` and so on.
+        """
         self._address = address
         self._name = name
         self._sql = sql
         self._idle: list[tuple[Any, Any]] = []
-        self._free: asyncio.Semaphore | None = None
+        self._free = asyncio.Semaphore(CONNECTIONS)
 
     async def rows(self, *values: object) -> list[tuple[Any, ...]]:
         """The rows of the statement.
@@ -42,8 +44,6 @@ class Prompt:
             StoreError: the server refuses, fails or is silent.
             MissingExtra: the packages for PostgreSQL are not installed.
         """
-        if self._free is None:
-            self._free = asyncio.Semaphore(CONNECTIONS)
         async with self._free:
             return await self._asked(values)
 
@@ -53,12 +53,12 @@ class Prompt:
             self._idle.pop()[0].terminate()
 
     async def _asked(self, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        driver = _driver()
+        asyncpg = driver("asyncpg")
         connection = None
         try:
             connection, statement = self._idle.pop() if self._idle else await self._connected()
             rows: list[tuple[Any, ...]] = await statement.fetch(*values, timeout=TIMEOUT_S)
-        except (driver.PostgresError, driver.InterfaceError, OSError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             # A server that went away leaves every idle connection dead, so none is kept.
             self.close()
             reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -73,7 +73,7 @@ class Prompt:
         return rows
 
     async def _connected(self) -> tuple[Any, Any]:
-        connection = await _driver().connect(self._address, timeout=TIMEOUT_S)
+        connection = await driver("asyncpg").connect(self._address, timeout=TIMEOUT_S)
         try:
             return connection, await connection.prepare(self._sql)
         except BaseException:
@@ -81,10 +81,14 @@ class Prompt:
             raise
 
 
-def _driver() -> Any:
+def driver(name: str) -> Any:
+    """A package that speaks to PostgreSQL, loaded when it is first needed.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
     try:
-        import asyncpg
+        return import_module(name)
     except ImportError as error:
         message = "a PostgreSQL store needs more packages: pip install 'tailrec[postgres]'"
         raise MissingExtra(message) from error
-    return asyncpg

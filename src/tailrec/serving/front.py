@@ -115,11 +115,18 @@ class Front:
             self._changed.notify_all()
             # Nobody waits long for a large change: those who came first have waited for all.
             left_s = max(0.0, self._behind_since + PATIENCE_S - now)
-            self._changed.wait_for(lambda: self._is_at(revision or 0), left_s)
+            self._changed.wait_for(lambda: self.has(revision or 0), left_s)
             standing = self._standing
         if standing is None:
             raise ArtifactError("the shop has nothing to show yet; put items, or run `tailrec fit`")
         return standing
+
+    def has(self, revision: int) -> bool:
+        """Whether `standing` answers for this revision of the catalogue without waiting."""
+        standing = self._standing
+        return self._closed.is_set() or (
+            standing is not None and standing.stand.revision >= revision
+        )
 
     def _nothing_known(self) -> Known:
         standing = self._standing
@@ -131,12 +138,6 @@ class Front:
     def ready(self) -> bool:
         """Whether there is something to answer from."""
         return self._standing is not None
-
-    def _is_at(self, revision: int) -> bool:
-        standing = self._standing
-        return self._closed.is_set() or (
-            standing is not None and standing.stand.revision >= revision
-        )
 
     def _load(self) -> None:
         """Take the best model there is; the one that answers stays until it is ready."""
@@ -194,7 +195,7 @@ class Front:
                 self._closed.wait(AGAIN_S)
 
     def _is_behind(self) -> bool:
-        return self._standing is not None and not self._is_at(self._wanted)
+        return self._standing is not None and not self.has(self._wanted)
 
     def _take_in(self, standing: Standing) -> None:
         stand = standing.stand

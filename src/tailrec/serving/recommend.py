@@ -41,8 +41,9 @@ async def recommend(body: Recommend, request: Request) -> Response:
     started = time.perf_counter()
     caller = caller_of(request, "read")
     known = await caller.front.awaited_moment(person_of(body.user_id, body.session_id))
-    if _is_quick(body):
-        # Less than a millisecond; handing it to a thread and back would double that.
+    if _is_quick(body) and caller.front.has(known[0].revision):
+        # Less than a millisecond; handing it to a thread and back would double that. Where changes
+        # of the catalogue are to be taken in first, it waits in a thread.
         return _recommended(caller, body, started, known)
     return await run_in_threadpool(_recommended, caller, body, started, known)
 
