@@ -42,6 +42,10 @@ ITEM_IDS: Final = "item_ids"
 PROPENSITIES: Final = "propensities"
 MODEL: Final = "model"
 
+CAMPAIGN: Final = "campaign"
+CHARGE: Final = "charge"
+CLICKED: Final = "clicked"
+
 RANK: Final = "rank"
 SCORE: Final = "score"
 
@@ -111,11 +115,29 @@ SLATES: Final = MappingProxyType(
     }
 )
 """What was served, a row a slate; `item_ids` and `propensities` are JSON lists by position."""
+PLACEMENTS: Final = MappingProxyType(
+    {
+        SLATE_ID: pl.String(),
+        ITEM_ID: pl.String(),
+        CAMPAIGN: pl.String(),
+        CHARGE: pl.Float64(),
+        TIMESTAMP: _UTC,
+        CLICKED: pl.Boolean(),
+    }
+)
+"""Sponsored places that were served; a click that names the slate is charged once."""
 
 TABLES: Final = MappingProxyType(
-    {"events": EVENTS, "items": ITEMS, "users": USERS, "aliases": ALIASES, "slates": SLATES}
+    {
+        "events": EVENTS,
+        "items": ITEMS,
+        "users": USERS,
+        "aliases": ALIASES,
+        "slates": SLATES,
+        "placements": PLACEMENTS,
+    }
 )
-LOGS: Final = ("events", "slates")
+LOGS: Final = ("events", "slates", "placements")
 """Tables whose rows are never changed: one that is known already is ignored."""
 KEYS: Final = MappingProxyType(
     {
@@ -124,6 +146,7 @@ KEYS: Final = MappingProxyType(
         "users": (USER_ID,),
         "aliases": (PLATFORM, ALIAS),
         "slates": (SLATE_ID,),
+        "placements": (SLATE_ID, ITEM_ID),
     }
 )
 REQUIRED: Final = MappingProxyType(
@@ -133,5 +156,6 @@ REQUIRED: Final = MappingProxyType(
         "users": (USER_ID,),
         "aliases": (PLATFORM, ALIAS, USER_ID),
         "slates": (SLATE_ID, TIMESTAMP, ITEM_IDS),
+        "placements": (SLATE_ID, ITEM_ID, CAMPAIGN, CHARGE, TIMESTAMP),
     }
 )

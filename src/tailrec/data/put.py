@@ -18,6 +18,7 @@ from sqlalchemy import (
 
 from tailrec import columns as c
 from tailrec.data.backend import Connection, Database
+from tailrec.data.counting import answered
 from tailrec.data.rows import latest, schema_of
 from tailrec.data.schema import ITEM_REVISIONS, REVISIONS, TABLES
 from tailrec.errors import SchemaError
@@ -46,6 +47,8 @@ def put(database: Database, connection: Connection, table: str, frame: pl.DataFr
     # SQLite cannot tell ON CONFLICT from a join's ON unless the select has a WHERE.
     every = select(*staged.c).where(true())
     insert = database.insert_into(own).from_select(frame.columns, every)
+    if table == "events":
+        answered(database, connection, staged, frame)
     if table in c.LOGS:
         n_new = connection.changed(insert.on_conflict_do_nothing(index_elements=keys))
     else:

@@ -58,6 +58,16 @@ ITEM_REVISIONS = Table(
 )
 """The revision of `items` that last changed an item, and whether it was deleted then."""
 
+COUNTERS = Table(
+    "counters",
+    _METADATA,
+    *(Column(name, Text) for name in ("kind", "name", "day")),
+    Column("amount", Double),
+    Column("changed", BigInteger),
+)
+"""Sums that many processes add to, a row for each day; `changed` is the revision of `counters`
+that last added to one."""
+
 KEYS = Table(
     "access_keys",
     _METADATA,
@@ -104,6 +114,19 @@ STEPS: Final[Sequence[Sequence[str]]] = (
         """CREATE TABLE access_keys (
             key_id {text} NOT NULL PRIMARY KEY, digest {text} NOT NULL, role {text} NOT NULL,
             label {text}, created_at {instant} NOT NULL, revoked_at {instant}) {strict}""",
+    ),
+    (
+        """CREATE TABLE placements (
+            slate_id {text} NOT NULL, item_id {text} NOT NULL, campaign {text} NOT NULL,
+            charge {real} NOT NULL, "timestamp" {instant} NOT NULL, clicked {boolean},
+            PRIMARY KEY (slate_id, item_id)) {strict}""",
+        'CREATE INDEX placements_clicked ON placements ("timestamp") WHERE clicked IS NOT NULL',
+        """CREATE TABLE counters (
+            kind {text} NOT NULL, name {text} NOT NULL, day {text} NOT NULL,
+            amount {real} NOT NULL, changed {whole} NOT NULL,
+            PRIMARY KEY (kind, name, day)) {strict}""",
+        "CREATE INDEX counters_by_change ON counters (changed)",
+        "INSERT INTO revisions (name, value) VALUES ('counters', 0)",
     ),
 )
 """Step n takes a store from version n to n + 1. A step that was released is never edited:

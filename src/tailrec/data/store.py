@@ -37,11 +37,13 @@ _ADDRESSES: Final = "write sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 _ORDER: Final = {name: c.KEYS[name] for name in c.TABLES} | {
     "events": (c.USER_ID, c.TIMESTAMP, c.EVENT_ID)
 }
+_LEARNT: Final = ("events", "items", "users", "aliases")
+"""Tables a model learns from, or might."""
 _BATCH_ROWS: Final = 500_000
 
 
 class Store:
-    """Events, items, users, aliases and served slates of one shop, in SQLite or PostgreSQL.
+    """Events, items, users, aliases and what was served of one shop, in SQLite or PostgreSQL.
 
     Threads may share a store. Readers never wait for a writer; a write counts whole or not at
     all, also where the process is killed in its middle. Close it, or use it in a `with`.
@@ -118,8 +120,8 @@ class Store:
             # Made ids start with the time, so two of three indexes grow at their end; and
             # writers of the same events take them in one order, which rules out deadlocks.
             frame = frame.sort(c.EVENT_ID)
-        elif table == "slates":
-            frame = frame.unique(c.SLATE_ID, keep="first").sort(c.SLATE_ID)
+        elif table in c.LOGS:
+            frame = frame.unique(c.KEYS[table], keep="first").sort(c.KEYS[table])
         if frame.is_empty():
             return 0
         with self.database.transaction() as connection:
@@ -253,7 +255,7 @@ class Store:
             facts = {
                 "schema": version_of(connection, self.database),
                 # What was served is not learnt from.
-                "rows": {name: _count(connection, name) for name in c.TABLES if name != "slates"},
+                "rows": {name: _count(connection, name) for name in _LEARNT},
                 "span": [str(moment) for moment in self._span(connection) or ()],
                 "users": connection.rows(select(func.count(distinct(events.user_id)))).item(),
                 "newest": connection.rows(select(func.max(events.event_id))).item(),
