@@ -11,22 +11,18 @@ alone and needs no other environment. The data are found by TAILREC_DATA.
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from peers.kept import keep_slates, restore_slates
-from sets import DATA, DEFAULT, SETS, located, prepare
+from sets import DATA, DEFAULT, RESULTS, SETS, make_shop, run, written
 
 from tailrec.cli.parse import seconds
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-TAILREC = Path(sys.executable).with_name("tailrec")
 SLOW = "rectools:sasrec"
 OTHERS = ("implicit:bpr", "lenskit:itemknn", SLOW)
 SASREC = {
@@ -35,29 +31,6 @@ SASREC = {
 }
 """Arguments of SASRec by kind of split: what two cores can train in half an hour."""
 PEERS = "popular,recent,itemknn,ease,als,content"
-
-
-def run(*words: str) -> str:
-    """One command of tailrec; its output."""
-    print("tailrec", *words, file=sys.stderr, flush=True)
-    return subprocess.run(
-        [TAILREC, *words], check=True, stdout=subprocess.PIPE, encoding="utf-8"
-    ).stdout
-
-
-def make_shop(name: str, folder: Path) -> None:
-    """A shop of a data set, if it is not there yet; half of one, left by a stop, is made anew."""
-    if folder.exists():
-        return
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    run("init", str(part))
-    if SETS[name].recipe:
-        (part / "tailrec.toml").write_text(SETS[name].recipe, "utf-8")
-    prepare(name, part)
-    for table, file, *options in SETS[name].ingest:
-        run("ingest", table, located(file, part), *options, "--shop", str(part))
-    part.rename(folder)
 
 
 def run_others(name: str, splits: Path, slates: Path, *, peers: str, budget: str) -> None:
@@ -94,27 +67,6 @@ def measure(name: str, work: Path, budget: str, *, peers: str) -> None:
     path = RESULTS / f"{name}.json"
     path.write_text(written(found), "utf-8")
     print(path, file=sys.stderr)
-
-
-def written(found: dict[str, Any]) -> str:
-    """A result as JSON: six digits, and a line for each contender, split and verdict."""
-    lines = []
-    for name, value in short(found).items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            inner = ",\n  ".join(json.dumps(one, ensure_ascii=False) for one in value)
-            lines.append(f" {json.dumps(name)}: [\n  {inner}\n ]")
-        else:
-            lines.append(f" {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def short(value: Any) -> Any:
-    """The same with six digits for each number."""
-    if isinstance(value, dict):
-        return {name: short(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [short(part) for part in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def main() -> None:

@@ -3,14 +3,20 @@
 Options in a recipe were chosen on validation; docs/lab-log.md has the runs.
 """
 
+import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
 DATA = Path(os.environ.get("TAILREC_DATA", Path(__file__).parents[2] / "shared" / "data"))
 """Where the data lie; MovieLens has a folder of its own, TAILREC_MOVIELENS."""
+RESULTS = Path(__file__).parent / "results"
+TAILREC = Path(sys.executable).with_name("tailrec")
 MOVIELENS = Path(os.environ.get("TAILREC_MOVIELENS", "ml-latest-small"))
 
 
@@ -133,3 +139,47 @@ def prepare(name: str, folder: Path) -> None:
 def located(file: str, folder: Path) -> str:
     """Where a file of a set lies."""
     return str(folder / file if file == SOLD else DATA / file)
+
+
+def run(*words: str) -> str:
+    """One command of tailrec; its output."""
+    print("tailrec", *words, file=sys.stderr, flush=True)
+    return subprocess.run(
+        [TAILREC, *words], check=True, stdout=subprocess.PIPE, encoding="utf-8"
+    ).stdout
+
+
+def make_shop(name: str, folder: Path) -> None:
+    """A shop of a data set, if it is not there yet; half of one, left by a stop, is made anew."""
+    if folder.exists():
+        return
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    run("init", str(part))
+    if SETS[name].recipe:
+        (part / "tailrec.toml").write_text(SETS[name].recipe, "utf-8")
+    prepare(name, part)
+    for table, file, *options in SETS[name].ingest:
+        run("ingest", table, located(file, part), *options, "--shop", str(part))
+    part.rename(folder)
+
+
+def written(found: dict[str, Any]) -> str:
+    """A result as JSON: six digits, and a line for each contender, split and verdict."""
+    lines = []
+    for name, value in short(found).items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            inner = ",\n  ".join(json.dumps(one, ensure_ascii=False) for one in value)
+            lines.append(f" {json.dumps(name)}: [\n  {inner}\n ]")
+        else:
+            lines.append(f" {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def short(value: Any) -> Any:
+    """The same with six digits for each number."""
+    if isinstance(value, dict):
+        return {name: short(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [short(part) for part in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value

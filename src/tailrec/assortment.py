@@ -14,6 +14,7 @@ from tailrec.dataset import Catalog
 from tailrec.engine import Engine
 from tailrec.items import BoolArray, Int8Array, Int32Array
 from tailrec.model import Model, text_marks
+from tailrec.reranking.grouping import UNGROUPED, groups_of
 from tailrec.reranking.rules import Rules
 from tailrec.reranking.rules_compiled import CompiledRules
 from tailrec.search.facets import Facet, facets_of
@@ -55,6 +56,7 @@ class Assortment:
     revision: int
     _masks: dict[str, BoolArray] = field(default_factory=dict, repr=False)
     _rules: dict[Rules, CompiledRules] = field(default_factory=dict, repr=False)
+    _groups: dict[str, Int32Array] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -118,6 +120,7 @@ class Assortment:
             revision=revision,
             _masks={},
             _rules={},
+            _groups={},
         )
 
     @cached_property
@@ -140,6 +143,21 @@ class Assortment:
         if rules not in self._rules:
             _keep(self._rules, rules, rules.compiled(self.table))
         return self._rules[rules]
+
+    def groups(self, name: str) -> Int32Array:
+        """int32 [I], codes by a field, `UNGROUPED` without one; ready where asked before.
+
+        Args:
+            name: as `reranking.grouping.is_group` takes it.
+        """
+        if name not in self._groups:
+            _keep(self._groups, name, groups_of(self.table, name)[0])
+        return self._groups[name]
+
+    def akin(self, number: int, level: int) -> BoolArray | None:
+        """bool [I], items of an item's category as far as a level; None where it has none."""
+        code = self.groups(f"{c.CATEGORY}/{level}")
+        return None if code[number] == UNGROUPED else code == code[number]
 
     def row(self, number: int) -> pl.DataFrame:
         """The row of one item."""

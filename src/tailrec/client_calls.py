@@ -125,6 +125,7 @@ def recommend(
     exclude: Sequence[str] = (),
     tail: float | None = None,
     diversity: float | None = None,
+    outside: int | None = None,
     seen: Seen | None = None,
     rules: dict[str, Any] | None = None,
     explain: bool = False,
@@ -142,6 +143,7 @@ def recommend(
         exclude: products that may not.
         tail: leaning to the long tail, 0 to 1.
         diversity: variety, 0 to 1.
+        outside: only what is outside the category in view, as far as this level.
         seen: what the person has is hidden, shown when due, or shown.
         rules: pins, boosts, caps.
         explain: give reasons.
@@ -157,6 +159,7 @@ def recommend(
         exclude=list(exclude),
         tail=tail,
         diversity=diversity,
+        outside=outside,
         seen=seen,
         rules=rules,
         explain=explain,
@@ -225,6 +228,7 @@ def rerank(
     exclude: Sequence[str] = (),
     tail: float | None = None,
     diversity: float | None = None,
+    outside: int | None = None,
     seen: Seen | None = None,
     rules: dict[str, Any] | None = None,
 ) -> Call[wire.Slate]:
@@ -240,6 +244,7 @@ def rerank(
         exclude: products that may not.
         tail: leaning to the long tail.
         diversity: variety.
+        outside: as for `recommend`.
         seen: what becomes of what the person has.
         rules: pins, boosts, caps.
     """
@@ -253,6 +258,7 @@ def rerank(
         exclude=list(exclude),
         tail=tail,
         diversity=diversity,
+        outside=outside,
         seen=seen,
         rules=rules,
     )

@@ -62,6 +62,8 @@ class Scene(Recipe):
         n: places.
         tail: 0..1, lean to the long tail.
         diversity: 0..1, variety within a slate.
+        outside: level of the category in view that is left out: 1 for its first; None leaves out
+            nothing. For what goes with a product and is of another kind.
         seen: what is done with items a person has; as in `slate` where None.
         filter: what may be shown; all where None.
         rules: pins, boosts and caps of this place, instead of the shop's; the shop's where None.
@@ -70,6 +72,7 @@ class Scene(Recipe):
     n: int = Field(default=20, ge=1, le=200)
     tail: float = Field(default=0.0, ge=0, le=1)
     diversity: float = Field(default=0.0, ge=0, le=1)
+    outside: int | None = Field(default=None, ge=1, le=9)
     seen: Seen | None = None
     filter: FilterOption | None = None
     rules: Rules | None = None

@@ -263,6 +263,11 @@ class Context(Body):
     exclude: Annotated[list[Id], Field(max_length=MOST_ROWS)] = []
     tail: Share | None = None
     diversity: Share | None = None
+    outside: Annotated[int, Field(ge=1, le=9)] | None = Field(
+        None,
+        description="Only what lies outside the category of the product in view (else of the "
+        "latest one), as far as this level: 1 for its first.",
+    )
     seen: Literal["hide", "due", "show"] | None = Field(
         None, description="What the person has: hidden, shown when due again, or shown."
     )

@@ -58,6 +58,10 @@ SCENES = """
 n = 3
 filter = { category = { under = "Home" } }
 
+[scenes.cart]
+n = 8
+outside = 1
+
 [scenes.again]
 n = 200
 seen = "show"

@@ -259,6 +259,7 @@ def test_a_thousand_items_at_once(mall: "Running") -> None:
         assert refused.status_code == 422
         assert refused.json()["errors"][0]["path"] == "body.items"
         put(shop, *items[:1_000])
+
         def are_found() -> bool:
             one = slate(shop, "/v1/search", query="peg 999", n=5)
             return len(slate(shop, "/v1/search", query="bulkware")) == 200 and "bulk-999" in one

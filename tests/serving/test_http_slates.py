@@ -217,6 +217,34 @@ def test_diversity_makes_a_slate_less_alike(shop: httpx.Client, fitted: Shop) ->
     assert likeness(0.9) < likeness(0.4) < likeness(0.0)
 
 
+def test_a_scene_outside_the_category_in_view(mall: "Running") -> None:
+    with mall.client("read") as shop, Store.open(mall.folders[0] / "store.db") as store:
+        items = store.read("items", columns=[c.ITEM_ID, c.CATEGORY])
+        path = dict(items.iter_rows())
+        first = {item_id: name.partition(" > ")[0] for item_id, name in path.items()}
+        seen = next(item_id for item_id in ids(shop, n=50) if first[item_id] != "Home")
+        home = next(item_id for item_id, name in first.items() if name == "Home")
+        plain, cart = ids(shop, item_id=home, n=8), ids(shop, scene="cart", item_id=home)
+        assert any(first[item_id] == "Home" for item_id in plain)
+        assert len(cart) == 8
+        assert all(first[item_id] != "Home" for item_id in cart)
+        # The leaf alone: other shelves of the same department stay.
+        near = ids(shop, scene="cart", outside=9, item_id=home, n=50)
+        assert all(path[item_id] != path[home] for item_id in near)
+        assert any(first[item_id] == "Home" for item_id in near)
+        # Without a product in view, the latest one of the session counts.
+        session = [{"item_id": home}, {"item_id": seen}]
+        assert all(
+            first[item_id] != first[seen] for item_id in ids(shop, scene="cart", session=session)
+        )
+        assert ids(shop, scene="cart", n=5) == ids(shop, n=5)  # nothing is in view
+        left_out = next(item_id for item_id in plain if first[item_id] == "Home")
+        asked = {"item_id": left_out, "request": {"scene": "cart", "item_id": home}}
+        told = shop.post("/v1/explain", json=asked).json()
+        assert told["stage"] == "category"
+        assert path[left_out] in told["why"]
+
+
 def test_a_scene_has_its_own_defaults_and_the_request_the_last_word(mall: "Running") -> None:
     with mall.client("read") as shop, Store.open(mall.folders[0] / "store.db") as store:
         home = store.read("items").filter(pl.col(c.CATEGORY).str.starts_with("Home"))

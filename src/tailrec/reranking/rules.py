@@ -1,7 +1,6 @@
 """Rules of a merchandiser: items pinned, boosted, buried and capped, in the recipe or a request."""
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Final, Self
 
 import numpy as np
@@ -16,10 +15,11 @@ from pydantic import (
 )
 
 from tailrec import columns as c
-from tailrec.data.conditions import ATTRIBUTE, attributes_of, shown
+from tailrec.data.conditions import shown
 from tailrec.data.filters import MAX_CONDITIONS, MAX_CONTAINS, Filter, parse_filter
 from tailrec.items import Float32Array, Int32Array, Int64Array
 from tailrec.recipe import Recipe
+from tailrec.reranking.grouping import GROUP_WORDS, group, groups_of, is_group, numbers_of, raw
 from tailrec.reranking.rules_compiled import BOOSTED, BURIED, NOTHING, UNLIMITED, CompiledRules
 
 LAST_PLACE: Final = 100
@@ -30,9 +30,6 @@ MOST_ITEMS: Final = 1_000
 """Items one rule may name, at most."""
 FACTORS: Final = (1e-6, 1e6)
 """Bounds of the product of an item's factors, unless it is 0: scores stay finite."""
-GROUPS: Final = (c.TITLE, c.BRAND, c.CATEGORY, c.SELLER_ID, c.TIER)
-"""What `at_most` may count by, beside `category/LEVEL` and attributes."""
-_LEVEL_OR_ATTRIBUTE = re.compile(rf"{c.CATEGORY}/[1-9]|{re.escape(ATTRIBUTE)}.{{1,100}}")
 
 
 def _filter(value: object) -> Filter:
@@ -185,10 +182,9 @@ class Rules(Recipe):
     @classmethod
     def _known_groups(cls, at_most: dict[str, int]) -> dict[str, int]:
         for name in at_most:
-            if name not in GROUPS and not _LEVEL_OR_ATTRIBUTE.fullmatch(name):
+            if not is_group(name):
                 raise ValueError(
-                    f"items cannot be counted by {name[:60]!r}; there are {', '.join(GROUPS)}, "
-                    f"{c.CATEGORY}/1 to {c.CATEGORY}/9 for its first levels, and {ATTRIBUTE}NAME"
+                    f"items cannot be counted by {name[:60]!r}; there are {GROUP_WORDS}"
                 )
         return dict(sorted(at_most.items()))
 
@@ -260,7 +256,7 @@ class Rules(Recipe):
         """
         named = {pin.item for pin in self.pin}
         named.update(*(rule.items for rule in self.selections))
-        number = _numbers(table, named)
+        number = numbers_of(table, named)
         factor = self._factor(table, number)
         touch = np.select([factor > 1, factor < 1], [BOOSTED, BURIED], NOTHING).astype(np.int8)
         pins = [
@@ -296,10 +292,10 @@ class Rules(Recipe):
             for cap in self.cap
             if cap.about(item)
         ]
-        for group, limit in self.at_most.items():
-            value = _group(_raw(item, group), group)[0]
+        for field, limit in self.at_most.items():
+            value = group(raw(item, field), field)[0]
             if value is not None:
-                said.append(f"at most {limit} in a slate with {group} {shown(value)}")
+                said.append(f"at most {limit} in a slate with {field} {shown(value)}")
         return said
 
     def _factor(self, table: pl.DataFrame, number: Mapping[str, int]) -> Float32Array:
@@ -316,46 +312,10 @@ class Rules(Recipe):
         each = [np.full(len(table), UNLIMITED, np.int32) for _ in self.cap]
         for own, cap in zip(each, self.cap, strict=True):
             own[cap.numbers(table, number)] = 0
-        each += [_counts(table, name) for name in self.at_most]
+        each += [groups_of(table, name)[0] for name in self.at_most]
         codes = np.full((len(each), len(table)), UNLIMITED, np.int32)
         n_counts = 0
         for row, own in enumerate(each):
             codes[row] = np.where(own == UNLIMITED, UNLIMITED, own + n_counts)
             n_counts += int(own.max(initial=UNLIMITED)) + 1
         return codes, n_counts
-
-
-def _numbers(table: pl.DataFrame, items: Iterable[str]) -> Mapping[str, int]:
-    """Catalogue numbers of those of the items that a table has."""
-    at = table[c.ITEM_ID].is_in(list(items)).arg_true()
-    return dict(zip(table[c.ITEM_ID].gather(at), at, strict=True))
-
-
-def _counts(table: pl.DataFrame, name: str) -> Int32Array:
-    """int32 [I], which count of `at_most` an item goes to, from 0, or `UNLIMITED`."""
-    # Texts are taken apart once a distinct one.
-    encoded = _raw(table, name).to_arrow().dictionary_encode()
-    group = _group(pl.Series(encoded.dictionary, dtype=pl.String), name)
-    rank = group.rank("dense").cast(pl.Int32).fill_null(0).to_numpy()  # from 1
-    code = np.append(np.where(rank > 0, rank - 1, UNLIMITED), UNLIMITED).astype(np.int32)
-    return np.asarray(code[encoded.indices.fill_null(-1).to_numpy()])
-
-
-def _raw(table: pl.DataFrame, name: str) -> pl.Series:
-    """String [I], the field behind a name in `at_most`."""
-    if name.startswith(ATTRIBUTE):
-        return pl.Series(attributes_of(table).texts(name.removeprefix(ATTRIBUTE)), dtype=pl.String)
-    column = name.partition("/")[0]
-    if column in table.columns:
-        return table[column].cast(pl.String)
-    return pl.Series([None], dtype=pl.String).new_from_index(0, len(table))
-
-
-def _group(values: pl.Series, name: str) -> pl.Series:
-    """What the values of a field are counted as; null where there is none."""
-    level = "" if name.startswith(ATTRIBUTE) else name.partition("/")[2]
-    values = values.str.strip_chars()
-    if level:
-        steps = values.str.split(c.CATEGORY_SEPARATOR).list.head(int(level))
-        values = steps.list.join(c.CATEGORY_SEPARATOR)
-    return values.set(values == "", None)

@@ -10,13 +10,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from tailrec.arrange import Arrangement, Seen, leaving_out, slates_of
+from tailrec.assortment import Assortment
 from tailrec.data.filters import Filter, FilterError, parse_filter
 from tailrec.data.histories import microseconds
 from tailrec.data.live import Moment
 from tailrec.dataset import DAY_US
 from tailrec.errors import DataError, UnknownItem
 from tailrec.items import PADDING, BoolArray, Int32Array, Items, QueryBatch
-from tailrec.person import Deed, history_of
+from tailrec.person import Deed, History, history_of
 from tailrec.reranking.rules import Rules
 from tailrec.serving.access import Caller
 from tailrec.serving.event_rows import NAMELESS
@@ -42,6 +43,7 @@ class Asked:
         query: the request as the engine takes it, a batch of one.
         how: how the slate is made.
         wanted: the filter of the request and of its scene.
+        akin: bool [I], items left out because they are of the category in view; None for none.
         fallback: what answers instead of the model, if anything does.
     """
 
@@ -51,6 +53,7 @@ class Asked:
     query: QueryBatch
     how: Arrangement
     wanted: Filter | None
+    akin: BoolArray | None
     fallback: str | None
 
     def slate(self) -> Items:
@@ -95,9 +98,10 @@ def understood(
     history = history_of(
         stand.engine.index, recipe.histories, moment, deeds=_deeds(body), viewing=body.item_id
     )
+    akin = _akin(stand, history, scene, body)
     hidden = stand.hiding(wanted)
-    if only is not None:
-        hidden = hidden | ~_among(standing, only)
+    for others in (akin, None if only is None else ~_among(standing, only)):
+        hidden = hidden if others is None else hidden | others
     query = leaving_out(
         history.query(tail=tail if standing.fallback is None else 0.0, hidden=hidden),
         _seen(recipe, scene, body),
@@ -112,7 +116,7 @@ def understood(
         **_shown_in_vain(standing, moment, recipe),
     )
     fallback = standing.fallback if was_read else standing.fallback or NO_HISTORY
-    return Asked(standing, moment, person, query, how, wanted, fallback)
+    return Asked(standing, moment, person, query, how, wanted, akin, fallback)
 
 
 def person_of(user_id: str | None, session_id: str | None) -> str | None:
@@ -161,6 +165,15 @@ def _among(standing: Standing, ids: Sequence[str]) -> BoolArray:
     there = np.zeros(len(standing.stand.hidden), bool)
     there[known_numbers(standing, ids)] = True
     return there
+
+
+def _akin(stand: Assortment, history: History, scene: Scene, body: Context) -> BoolArray | None:
+    """What is of the category in view, where that is to be left out."""
+    level = scene.outside if body.outside is None else body.outside
+    in_view = None if body.item_id is None else stand.engine.index.get(body.item_id)
+    if in_view is None and len(history.item):
+        in_view = int(history.item[-1])
+    return None if level is None or in_view is None else stand.akin(in_view, level)
 
 
 def _scene(recipe: ShopRecipe, body: Context) -> Scene:

@@ -73,6 +73,9 @@ def _barred(asked: Asked, number: int) -> _Verdict | None:
     stopped = asked.wanted.why_not(row) if asked.wanted else None
     if stopped is not None:
         return _Verdict("filter", f"not shown: {stopped}")
+    if asked.akin is not None and asked.akin[number]:
+        kind = row["category"][0]
+        return _Verdict("category", f"not shown: {kind!r} is of the category in view")
     if number in asked.query.exclude:
         if number in asked.query.item:
             return _Verdict("seen", "not shown: the person has it, or is looking at it")
