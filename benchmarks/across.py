@@ -10,7 +10,6 @@ Requests count where something the person turned to next lies outside it. Writes
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -124,7 +123,9 @@ class Asked:
         view = self.code[queries.item[queries.ptr[self.rows + 1] - 1]]
         for code in np.unique(view):
             own = np.flatnonzero(view == code)
-            asked = _only(queries, self.rows[own], latest=scope == "product")
+            asked = queries.take(self.rows[own])
+            if scope == "product":
+                asked = _latest(asked)
             if scope in SCOPES:
                 asked = replace(asked, hidden=self.code == code)
             ids[own] = engine.recommend(asked, K).ids
@@ -139,25 +140,16 @@ class Asked:
         }
 
 
-def _only(queries: QueryBatch, rows: Int64Array, *, latest: bool) -> QueryBatch:
-    """Some requests; of their histories only the latest entry where that is asked for."""
-    parts = [queries[row] for row in rows]
-    histories = [slice(-1, None) if latest else slice(None)] * len(parts)
-    lengths = [1 if latest else len(part.item) for part in parts]
-
-    def joined(name: str, own: Sequence[slice]) -> Any:
-        return np.concatenate(
-            [getattr(part, name)[kept] for part, kept in zip(parts, own, strict=True)]
-        )
-
-    return QueryBatch(
-        np.concatenate([[0], np.cumsum(lengths)]),
-        joined("item", histories),
-        joined("age", histories),
-        joined("days", histories),
-        joined("weight", histories),
-        np.concatenate([[0], np.cumsum([len(part.exclude) for part in parts])]),
-        joined("exclude", [slice(None)] * len(parts)),
+def _latest(queries: QueryBatch) -> QueryBatch:
+    """The same requests, knowing only the latest entry of each history."""
+    last = queries.ptr[1:] - 1
+    return replace(
+        queries,
+        ptr=np.arange(len(queries) + 1),
+        item=queries.item[last],
+        age=queries.age[last],
+        days=queries.days[last],
+        weight=queries.weight[last],
     )
 
 

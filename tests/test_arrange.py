@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from tests import worlds
 
 from tailrec import columns as c
-from tailrec.arrange import POOL, SOURCE, SOURCES, Arrangement, Seen, leaving_out, slates_of
+from tailrec.arrange import (
+    POOL,
+    SOURCE,
+    SOURCES,
+    Arrangement,
+    Seen,
+    Variety,
+    leaving_out,
+    slates_of,
+)
 from tailrec.candidates.linear import Linear
 from tailrec.dataset import Features
 from tailrec.engine import Engine, EngineRecipe
@@ -103,7 +112,7 @@ def test_a_pool_is_wider_only_where_something_may_reorder_it() -> None:
     ):
         assert how.pool == 4
     for how in (
-        Arrangement(4, 0.1),
+        Arrangement(4, Variety(0.1)),
         Arrangement(4, rules=rules),
         Arrangement(4, fatigue=0.5, shown_rows=one, shown=one),
     ):
@@ -195,7 +204,7 @@ def test_the_steps_come_in_their_order_and_carry_what_proposed_an_item(
     k = 6
     row, item = shown_of(engine.recommend(queries, k)) if tired else (NONE, NONE)
     own = rules if ruled else None
-    how = Arrangement(k, diversity, rules=own, fatigue=0.3, shown_rows=row, shown=item)
+    how = Arrangement(k, Variety(diversity), rules=own, fatigue=0.3, shown_rows=row, shown=item)
     slates = slates_of(engine, queries, how)
 
     # The same by hand, from a pool whose origin is told by a look at the engine's own scores.
@@ -205,7 +214,7 @@ def test_the_steps_come_in_their_order_and_carry_what_proposed_an_item(
     pool = rested(pool, row, item, 0.3)
     pool = rules.reweighted(pool) if ruled else pool
     if diversity:
-        pool = engine.diversified(pool, pool.ids.shape[1] if ruled else k, diversity)
+        pool = engine.varied(pool, k, diversity, width=how.pool if ruled else None)
     if ruled:
         hidden = queries.hidden
         assert hidden is not None
@@ -247,7 +256,7 @@ def test_slates_hold_nothing_that_is_left_out(
     further = np.array([11, 12, 13, 49], np.int32)
     fewer = leaving_out(replace(queries, exclude_ptr=queries.ptr * 0, exclude=NONE), "hide", AGAIN)
     fewer = leaving_out(fewer, "hide", AGAIN, further)
-    slates = slates_of(engine, fewer, Arrangement(N_ITEMS, diversity, rules=rules))
+    slates = slates_of(engine, fewer, Arrangement(N_ITEMS, Variety(diversity), rules=rules))
     for ids, out in zip(slates.ids, left_out(fewer), strict=True):
         assert not set(ids.tolist()) & {*out, 0, 7, 11, 12, 13, 49}
 
@@ -256,7 +265,7 @@ def test_a_batch_and_one_at_a_time_agree(
     engine: Engine, queries: QueryBatch, rules: CompiledRules
 ) -> None:
     row, item = shown_of(engine.recommend(queries, 6))
-    how = Arrangement(6, 0.3, rules=rules, fatigue=0.2, shown_rows=row, shown=item)
+    how = Arrangement(6, Variety(0.3), rules=rules, fatigue=0.2, shown_rows=row, shown=item)
     together = slates_of(engine, queries, how)
     for number in range(len(queries)):
         mine = item[row == number]

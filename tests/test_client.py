@@ -64,17 +64,17 @@ def test_a_product_comes_changes_and_goes(shop: Client) -> None:
 
 
 def test_a_person_comes_acts_and_is_erased(shop: Client, items: list[str]) -> None:
-    shop.put_users([User(user_id="ada", attributes={"club": True})])
-    views = [Event(user_id="ada", item_id=item, type="view") for item in items[:3]]
+    shop.put_users([User(user_id="client-ada", attributes={"club": True})])
+    views = [Event(user_id="client-ada", item_id=item, type="view") for item in items[:3]]
     assert shop.send_events(views).accepted == 3
     assert shop.send_events(views).accepted == 3
-    person = shop.get_user("ada")
+    person = shop.get_user("client-ada")
     # Sent twice without an id, they are six.
     assert (person.attributes, person.n_events) == ({"club": True}, 6)
-    assert shop.profile("ada").by_type == {"view": 6}
-    assert shop.erase_user("ada").erased["events"] == 6
+    assert shop.profile("client-ada").by_type == {"view": 6}
+    assert shop.erase_user("client-ada").erased["events"] == 6
     with pytest.raises(Refused) as told:
-        shop.get_user("ada")
+        shop.get_user("client-ada")
     assert told.value.status == 404
 
 

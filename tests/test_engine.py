@@ -13,10 +13,11 @@ from tailrec.candidates.linear import LinearModel
 from tailrec.candidates.popular import Popular
 from tailrec.dataset import Catalog, Dataset
 from tailrec.engine import AnySource, Engine, EngineRecipe
-from tailrec.errors import RecipeError, UnknownItem
+from tailrec.errors import DataError, RecipeError, UnknownItem
 from tailrec.features.build import FeatureRecipe
 from tailrec.features.words import Words
 from tailrec.items import PADDING, ItemsBatch
+from tailrec.reranking.variety import Method, Sides, varied
 from tailrec.shop import Shop, source_named
 from tailrec.tuning_spaces import SPACES
 
@@ -185,6 +186,55 @@ def test_sources_blind_to_words_list_a_new_item_and_never_propose_it() -> None:
     wider = engine.with_items(data.catalog)
     assert "i3" in wider.ids
     assert 3 not in wider.recommend(wider.queries(data), 4).ids
+
+
+def some_later(shop: Shop) -> tuple[Engine, ItemsBatch]:
+    """The engine of a shop, half of whose items came after the fit, and pools of all of them."""
+    engine = shop.engine()
+    half = len(engine.ids) // 2
+    features = replace(engine.features, features=engine.features.features.rows(slice(0, half)))
+    arrivals = engine.features.features.rows(slice(half, None))
+    pools = engine.recommend(engine.queries(shop.dataset(), np.arange(20, dtype=np.int32)), 30)
+    assert (pools.ids >= half).any(axis=1).all()
+    return replace(engine, features=features, arrivals=arrivals), pools
+
+
+@pytest.mark.parametrize("method", ["mmr", "dpp"])
+def test_slates_vary_by_the_vectors_of_old_and_new_items_alike(
+    fitted: Shop, method: Method
+) -> None:
+    engine, pools = some_later(fitted)
+    sides = Sides(fitted.engine().features.features.dense)
+    expected = varied(pools, 8, 0.6, method=method, sides=sides, window=4, width=12)
+    slates = engine.varied(pools, 8, 0.6, method=method, window=4, width=12)
+    np.testing.assert_array_equal(slates.ids, expected.ids)
+    np.testing.assert_array_equal(slates.scores, expected.scores)
+    assert (slates.ids[:, :8] != pools.ids[:, :8]).any()
+
+
+@pytest.mark.parametrize("method", ["categories", "interests", "popularity"])
+def test_slates_vary_by_codes_in_the_engines_numbers(fitted: Shop, method: Method) -> None:
+    engine, pools = some_later(fitted)
+    code = np.arange(len(engine.ids), dtype=np.int32) % 5
+    queries = engine.queries(fitted.dataset(), np.arange(20, dtype=np.int32))
+    sides = Sides(code=code, had_ptr=queries.ptr, had=code[queries.item])
+    expected = varied(pools, 8, 0.6, method=method, sides=sides)
+    had = queries.ptr, queries.item
+    slates = engine.varied(pools, 8, 0.6, method=method, code=code, had=had)
+    np.testing.assert_array_equal(slates.ids, expected.ids)
+    assert (slates.ids != pools.ids[:, :8]).any()
+    with pytest.raises(DataError, match="code is of 3 items"):
+        engine.varied(pools, 8, 0.6, method=method, code=code[:3], had=had)
+    with pytest.raises(DataError, match="there are 0 codes"):
+        engine.varied(pools, 8, 0.6, method=method)
+
+
+def test_short_pools_vary_and_stay_short(fitted: Shop) -> None:
+    ids = np.array([[3, 1, PADDING], [PADDING] * 3], np.int32)
+    scores = np.where(ids == PADDING, -np.inf, 1.0).astype(np.float32)
+    slates = fitted.engine().varied(ItemsBatch(ids, scores), 3, 0.5)
+    np.testing.assert_array_equal(slates.ids, ids)
+    np.testing.assert_array_equal(slates.scores, scores)
 
 
 @pytest.mark.parametrize("kind", SPACES)

@@ -33,10 +33,13 @@ STEPS = (
     ("verdicts",),
     ("comparison",),
     ("search", "person", "arrange"),
+    ("looks",),
     ("model", "shop_recipe"),
     ("assortment",),
+    ("steering",),
     ("shop",),
     ("slates", "doctor"),
+    ("batch",),
     ("insight", "assistant"),
     ("simulate",),
     ("demo",),
@@ -76,7 +79,7 @@ def module_of(path: Path) -> str:
 def room_of(module: str) -> str:
     """The first name of a module, which places it in the order."""
     first = module.split(".")[0]
-    return re.sub(r"^(simulate|tuning|comparison|client)_.*", r"\1", first)
+    return re.sub(r"^(simulate|tuning|comparison|client|frontier|wire)_.*", r"\1", first)
 
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:

@@ -9,13 +9,14 @@ import pytest
 
 from tailrec import columns as c
 from tailrec.artifact import get_current, set_current
+from tailrec.batch import recommended
 from tailrec.candidates.ease import Ease
 from tailrec.data.histories import microseconds
 from tailrec.data.leaks import check_no_leak
 from tailrec.data.live import Live
 from tailrec.errors import ArtifactError, DataError, RecipeError, StoreError
 from tailrec.shop import Shop, source_named
-from tailrec.slates import Ask, recommended
+from tailrec.slates import Ask
 from tailrec.tuning import choose
 from tailrec.tuning_search import inner_split
 from tailrec.tuning_spaces import SPACES

@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 
 from tailrec import columns as c
+from tailrec.batch import recommended
 from tailrec.data.histories import build_dataset
 from tailrec.errors import ArtifactError, DataError, RecipeError, UnknownItem, UnknownUser
 from tailrec.shop import Shop
-from tailrec.slates import Ask, explained, found, recommended, titled
+from tailrec.slates import Ask, explained, found, titled
 
 COLUMNS = ["user_id", "rank", "item_id", "score"]
 NEW = pl.DataFrame(
@@ -76,7 +77,7 @@ def test_a_batch_and_one_at_a_time_agree(fitted: Shop, monkeypatch: pytest.Monke
     for ask, table in zip(asks, whole, strict=True):
         one = recommended(fitted, user=user, ask=ask)
         assert one.equals(table.filter(pl.col(c.USER_ID) == user))
-    monkeypatch.setattr("tailrec.slates.CHUNK", 13)
+    monkeypatch.setattr("tailrec.batch.CHUNK", 13)
     assert recommended(fitted, users="all", ask=asks[0]).equals(whole[0])
 
 

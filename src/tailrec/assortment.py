@@ -9,14 +9,17 @@ import numpy as np
 import polars as pl
 
 from tailrec import columns as c
+from tailrec.arrange import Valued, Variety
 from tailrec.data.filters import Filter
 from tailrec.dataset import Catalog
 from tailrec.engine import Engine
-from tailrec.items import BoolArray, Int8Array, Int32Array
+from tailrec.items import BoolArray, Float32Array, Int8Array, Int32Array
 from tailrec.model import Model, text_marks
+from tailrec.reranking.fairness import CompiledFairness, Fairness
 from tailrec.reranking.grouping import UNGROUPED, groups_of
 from tailrec.reranking.rules import Rules
 from tailrec.reranking.rules_compiled import CompiledRules
+from tailrec.reranking.variety import Method
 from tailrec.search.facets import Facet, facets_of
 from tailrec.search.index import SearchIndex
 from tailrec.tail.segments import Definition, tiers
@@ -56,6 +59,7 @@ class Assortment:
     revision: int
     _masks: dict[str, BoolArray] = field(default_factory=dict, repr=False)
     _rules: dict[Rules, CompiledRules] = field(default_factory=dict, repr=False)
+    _fair: dict[str, CompiledFairness | None] = field(default_factory=dict, repr=False)
     _groups: dict[str, Int32Array] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -120,6 +124,7 @@ class Assortment:
             revision=revision,
             _masks={},
             _rules={},
+            _fair={},
             _groups={},
         )
 
@@ -144,6 +149,24 @@ class Assortment:
             _keep(self._rules, rules, rules.compiled(self.table))
         return self._rules[rules]
 
+    def fairness_of(self, fairness: Fairness) -> CompiledFairness | None:
+        """Protected items among these, None where none are; ready where asked before."""
+        if fairness.protected is None:
+            return None
+        key = fairness.model_dump_json()
+        if key not in self._fair:
+            _keep(self._fair, key, fairness.compiled(self.table))
+        return self._fair[key]
+
+    def variety(self, strength: float, method: Method, window: int | None) -> Variety:
+        """How varied slates of these items are; see `reranking.variety`."""
+        code = None
+        if method in ("categories", "interests"):
+            code = self.groups(c.CATEGORY)
+        elif method == "popularity":
+            code = self.tier.astype(np.int32)
+        return Variety(strength, method, window, code)
+
     def groups(self, name: str) -> Int32Array:
         """int32 [I], codes by a field, `UNGROUPED` without one; ready where asked before.
 
@@ -158,6 +181,20 @@ class Assortment:
         """bool [I], items of an item's category as far as a level; None where it has none."""
         code = self.groups(f"{c.CATEGORY}/{level}")
         return None if code[number] == UNGROUPED else code == code[number]
+
+    def value(self, valued: Valued) -> Float32Array | None:
+        """float32 [I], what a response to each item is worth, at least 0; None: all alike.
+
+        Where it is not told it is the mean of the others.
+        """
+        price = self.table[c.PRICE].to_numpy()
+        known = price if valued == "price" else price - self.table[c.COST].to_numpy()
+        told = np.isfinite(known)
+        if valued == "one" or not told.any():
+            return None
+        least = np.maximum(known, 0)
+        value: Float32Array = np.where(told, least, least[told].mean()).astype(np.float32)
+        return value
 
     def row(self, number: int) -> pl.DataFrame:
         """The row of one item."""

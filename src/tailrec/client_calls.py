@@ -6,7 +6,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
-from tailrec import wire
+from tailrec import wire, wire_reports
 
 A = TypeVar("A")
 M = TypeVar("M", bound=wire.Body)
@@ -282,6 +282,11 @@ def explain(
 def models() -> Call[wire.Models]:
     """The shop's models, and which one is served."""
     return Call("GET", "/v1/models", _as(wire.Models))
+
+
+def exposure() -> Call[wire_reports.ExposureNow]:
+    """What was shown lately against the goals on it; needs the role admin."""
+    return Call("GET", "/v1/reports/exposure", _as(wire_reports.ExposureNow))
 
 
 def activate(version: str) -> Call[wire.Models]:

@@ -8,13 +8,14 @@ from typing import Any, Final
 import polars as pl
 
 from tailrec import columns as c
+from tailrec.batch import recommended
 from tailrec.comparison import Comparison, peers_named
 from tailrec.comparison_report import write_report as write_comparison
 from tailrec.data.ingest import IngestResult, ingest
 from tailrec.features.text import Progress
 from tailrec.shop import Shop
 from tailrec.simulate import Simulation, simulate
-from tailrec.slates import Ask, explained, recommended, titled
+from tailrec.slates import Ask, explained, titled
 from tailrec.tail.exposure_report import tail_table, write_report
 
 PEERS_SHOWN: Final = ("popular", "ease")

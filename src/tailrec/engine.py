@@ -19,7 +19,7 @@ from tailrec.candidates.neighbours import ItemKnn
 from tailrec.candidates.popular import Popular, PopularModel
 from tailrec.data.histories import Histories
 from tailrec.dataset import Catalog, Dataset, Features
-from tailrec.errors import RecipeError, UnknownItem
+from tailrec.errors import DataError, RecipeError, UnknownItem
 from tailrec.features.build import FeatureModel, FeatureRecipe
 from tailrec.features.text import Progress
 from tailrec.items import (
@@ -34,7 +34,7 @@ from tailrec.items import (
     StrArray,
 )
 from tailrec.recipe import Recipe
-from tailrec.reranking.diversity import diversified
+from tailrec.reranking.variety import Method, Sides, varied
 
 AnyModel = LinearModel | ItemToItem | AlsModel | PopularModel
 AnySource = Annotated[
@@ -173,27 +173,68 @@ class Engine:
         own = np.array([self.index.get(name, PADDING) for name in data.catalog.ids], np.int32)
         return replace(_renumbered(asked, own), hidden=hidden)
 
-    def diversified(self, pools: ItemsBatch, k: int, strength: float) -> ItemsBatch:
-        """Slates of k from larger pools, trading relevance for variety of meaning.
+    def varied(
+        self,
+        pools: ItemsBatch,
+        k: int,
+        strength: float,
+        *,
+        method: Method = "mmr",
+        window: int | None = None,
+        width: int | None = None,
+        code: Int32Array | None = None,
+        had: tuple[Int64Array, Int32Array] | None = None,
+    ) -> ItemsBatch:
+        """Slates of k from larger pools, trading relevance for variety.
 
         Args:
             pools: [B, P] scored items, best first.
-            k: places of a slate, at most P.
-            strength: 0..1; see `reranking.diversity`.
+            k: places of a slate.
+            strength: 0..1; see `reranking.variety`, as for all that follows.
+            method: what varied means.
+            window: items above an item that it has to differ from; None: all.
+            width: places that are returned, at least k; None: k.
+            code: int32 [I + N], category or tier by the engine's number, -1 for none; all methods
+                but `mmr` and `dpp` need it.
+            had: bounds int64 [B + 1] and catalogue numbers int32 [E] of the people's past;
+                `interests` and `popularity` need it.
+
+        Returns:
+            [B, width] or [B, P], with the scores and columns they came with.
+
+        Raises:
+            DataError: an argument is out of range, or one that the method needs is missing.
         """
         there = np.unique(pools.ids[pools.ids != PADDING])
-        known = there < len(self.features.features)
-        vectors = np.concatenate(
-            [
-                self.features.features.dense[there[known]],
-                self.arrivals.dense[there[~known] - len(self.features.features)],
-            ]
-        )
         # Numbered among the pools' own items: nothing of the catalogue's size is copied.
         own = np.where(pools.ids == PADDING, PADDING, np.searchsorted(there, pools.ids))
-        slates = diversified(replace(pools, ids=own.astype(np.int32)), vectors, k, strength)
+        sides = Sides()
+        if method in ("mmr", "dpp"):
+            sides = Sides(self._vectors(there))
+        elif code is not None and len(code) == len(self.ids):
+            ptr, past = had or (sides.had_ptr, sides.had)
+            sides = Sides(code=code[there], had_ptr=ptr, had=code[past])
+        elif code is not None:
+            raise DataError(f"code is of {len(code)} items; the engine has {len(self.ids)}")
+        slates = varied(
+            replace(pools, ids=own.astype(np.int32)),
+            k,
+            strength,
+            method=method,
+            sides=sides,
+            window=window,
+            width=width,
+        )
         back = np.append(there, PADDING)[slates.ids]  # padding is -1, the last of them
         return replace(slates, ids=back.astype(np.int32))
+
+    def _vectors(self, items: Int32Array) -> Float32Array:
+        """float32 [J, D], language-model vectors of some items, numbers rising."""
+        known = items < len(self.features.features)
+        arrived = items[~known] - len(self.features.features)
+        return np.concatenate(
+            [self.features.features.dense[items[known]], self.arrivals.dense[arrived]]
+        )
 
     def explain(self, query: QueryBatch, item_id: str) -> Explanation:
         """Why an item has its place, exactly.

@@ -198,3 +198,38 @@ class QueryBatch:
             self.tail,
             self.hidden,
         )
+
+    def take(self, rows: Int64Array) -> "QueryBatch":
+        """Some of the requests, in any order.
+
+        Args:
+            rows: [R], numbers of requests.
+        """
+        ptr, own = ragged_rows(self.ptr, rows)
+        out_ptr, out = ragged_rows(self.exclude_ptr, rows)
+        return QueryBatch(
+            ptr,
+            self.item[own],
+            self.age[own],
+            self.days[own],
+            self.weight[own],
+            out_ptr,
+            self.exclude[out],
+            self.tail,
+            self.hidden,
+        )
+
+
+def ragged_rows(ptr: Int64Array, rows: Array) -> tuple[Int64Array, Int64Array]:
+    """Some rows of a ragged array, one after the other.
+
+    Args:
+        ptr: int64 [B + 1], bounds of all rows.
+        rows: int [R], those wanted, in any order.
+
+    Returns:
+        int64 [R + 1], their bounds, and int64, where their values are among all values.
+    """
+    lengths = np.diff(ptr)[rows]
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    return bounds, np.repeat(ptr[rows] - bounds[:-1], lengths) + np.arange(bounds[-1])

@@ -17,6 +17,7 @@ from tailrec.dataset import Catalog
 from tailrec.engine import Engine, EngineRecipe
 from tailrec.errors import ArtifactError
 from tailrec.items import Array, Float32Array, Int64Array
+from tailrec.looks import Looks
 from tailrec.search.index import SearchIndex, SearchRecipe
 
 TEXTS: Final = (c.TITLE, c.BRAND, c.CATEGORY, c.ATTRIBUTES, c.DESCRIPTION)
@@ -34,6 +35,8 @@ class Model:
         again_days: float32 [I], days after which an item is due again.
         texts: int64 [I], marks of the items' texts, see `text_marks`.
         card: what is worth knowing of it.
+        looks: how likely places are looked at and items answered; None where no option of the
+            shop asks for it.
     """
 
     version: str
@@ -42,6 +45,7 @@ class Model:
     again_days: Float32Array
     texts: Int64Array
     card: Mapping[str, Any]
+    looks: Looks | None = None
 
     @classmethod
     def of(
@@ -72,6 +76,8 @@ class Model:
         saved = self.engine.artifact(self.card)
         arrays: dict[str, Array] = {"again_days": self.again_days, "texts": self.texts}
         arrays |= {f"search.{name}": values for name, values in self.index.arrays().items()}
+        if self.looks is not None:
+            arrays |= {f"looks.{name}": values for name, values in self.looks.arrays().items()}
         return replace(saved, arrays={**saved.arrays, **arrays})
 
 
@@ -94,10 +100,11 @@ def load_model(folder: Path, search: SearchRecipe, cache: Path | None) -> Model:
         dense = engine.features.features.dense
         index = SearchIndex.from_arrays(search, under(arrays, "search."), dense)
         again, texts = arrays["again_days"], arrays["texts"]
+        looks = Looks.from_arrays(under(arrays, "looks."))
     except (ValueError, KeyError, TypeError, IndexError) as error:  # a bad option, a lost array
         message = f"{folder} does not fit this version of tailrec ({error})"
         raise ArtifactError(f"{message}; fit again with `tailrec fit`") from error
-    return Model(folder.name, engine, index, again, texts, artifact.card)
+    return Model(folder.name, engine, index, again, texts, artifact.card, looks)
 
 
 def text_marks(items: pl.DataFrame) -> Int64Array:

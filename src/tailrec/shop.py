@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -37,6 +37,7 @@ from tailrec.errors import ArtifactError, DataError, RecipeError, StoreError
 from tailrec.features.build import FeatureModel
 from tailrec.features.text import Progress
 from tailrec.items import PADDING
+from tailrec.looks import Looks, attention_of, learn_looks
 from tailrec.model import Model, load_model
 from tailrec.shop_recipe import NEW_SHOP, RECIPE, ShopRecipe, write_source
 from tailrec.tail.segments import equal_windows, movement
@@ -291,6 +292,8 @@ class Shop:
         version = f"{started:%Y%m%dT%H%M%S.%f}-{card['data']['fingerprint'][:6]}"
         again = self.recipe.repurchase.fit(whole)
         model = Model.of(version, engine, data.catalog, self.recipe.search, again, card=card)
+        if self.recipe.needs_looks:
+            model = replace(model, looks=self._looks(whole, recipe, features))
         clear_leftovers(self.models)
         save_artifact(model.artifact(), self.models / version)
         set_current(self.models, version)
@@ -392,6 +395,16 @@ class Shop:
             Rows erased by table.
         """
         return self.store.delete_user(user_id)
+
+    def _looks(self, whole: Dataset, recipe: EngineRecipe, features: FeatureModel) -> Looks | None:
+        """How slates are looked at; None where nobody answered anything on validation."""
+        events = self.store.read("events", columns=[c.TYPE, c.SLATE_ID, c.ITEM_ID])
+        attention = attention_of(self.recipe.attention, self.store.read("slates"), events)
+        inner = inner_split(whole, self.recipe.histories.repeats)
+        try:
+            return learn_looks(recipe, inner, features, attention)
+        except DataError:
+            return None
 
     def _search(
         self,

@@ -5,13 +5,19 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tailrec.arrange import Seen
+from tailrec.arrange import Seen, Valued
 from tailrec.data.cleaning import Cleaning
 from tailrec.data.repurchase import Repurchase
 from tailrec.engine import AnySource, EngineRecipe
 from tailrec.recipe import Recipe
 from tailrec.recipe_file import replace_table
+from tailrec.reranking.attention import Attention
+from tailrec.reranking.exposure import Exposure
+from tailrec.reranking.fairness import Fairness
+from tailrec.reranking.launch import Launch
 from tailrec.reranking.rules import FilterOption, Rules
+from tailrec.reranking.sponsored import Sponsored
+from tailrec.reranking.variety import Method
 from tailrec.search.index import SearchRecipe
 from tailrec.tail.segments import Definition
 from tailrec.tuning import KEEP, Objective
@@ -44,12 +50,25 @@ class SlateRecipe(Recipe):
     """What slates are like, unless a request says otherwise.
 
     Attributes:
+        tail: 0..1, lean to the long tail.
+        diversity: 0..1, variety within a slate.
+        variety: what varied means: `mmr`, items unlike each other; `dpp`, the same of all
+            together; `categories`, many kinds; `interests`, the shares of the person's own kinds;
+            `popularity`, the shares of the person's own tiers.
+        window: items above an item that it has to differ from, in long feeds; None: all.
+        value: what a response to an item is worth: `one`, all alike; `price`; `margin`, price
+            less cost. Where it is not told, the mean of the others.
         seen: what is done with items a person has: `hide`; `due`: shown once they are due again,
             see `repurchase`; `show`.
         fatigue: what every showing without an answer takes from an item's score, in 0..1.
         fatigue_days: showings longer ago are forgotten.
     """
 
+    tail: float = Field(default=0.0, ge=0, le=1)
+    diversity: float = Field(default=0.0, ge=0, le=1)
+    variety: Method = "mmr"
+    window: int | None = Field(default=None, ge=1)
+    value: Valued = "one"
     seen: Seen = "hide"
     fatigue: float = Field(default=0.05, ge=0, le=1)
     fatigue_days: float = Field(default=7.0, gt=0)
@@ -60,8 +79,8 @@ class Scene(Recipe):
 
     Attributes:
         n: places.
-        tail: 0..1, lean to the long tail.
-        diversity: 0..1, variety within a slate.
+        tail: 0..1, lean to the long tail; as in `slate` where None.
+        diversity: 0..1, variety within a slate; as in `slate` where None.
         outside: level of the category in view that is left out: 1 for its first; None leaves out
             nothing. For what goes with a product and is of another kind.
         seen: what is done with items a person has; as in `slate` where None.
@@ -70,8 +89,8 @@ class Scene(Recipe):
     """
 
     n: int = Field(default=20, ge=1, le=200)
-    tail: float = Field(default=0.0, ge=0, le=1)
-    diversity: float = Field(default=0.0, ge=0, le=1)
+    tail: float | None = Field(default=None, ge=0, le=1)
+    diversity: float | None = Field(default=None, ge=0, le=1)
     outside: int | None = Field(default=None, ge=1, le=9)
     seen: Seen | None = None
     filter: FilterOption | None = None
@@ -97,6 +116,11 @@ class ShopRecipe(EngineRecipe):
         store: where the tables are.
         search: how items are found by words.
         slate: what slates are like.
+        attention: how likely places are looked at.
+        exposure: who is shown, where and how often.
+        launch: what new items are promised.
+        fairness: protected items in every slate.
+        sponsored: places that are sold.
         rules: pins, boosts and caps on every slate.
         scenes: places in the shop, by name.
         repurchase: when an item is due again.
@@ -112,6 +136,11 @@ class ShopRecipe(EngineRecipe):
     store: StoreRecipe = StoreRecipe()
     search: SearchRecipe = SearchRecipe()
     slate: SlateRecipe = SlateRecipe()
+    attention: Attention = Attention()
+    exposure: Exposure = Exposure()
+    launch: Launch = Launch()
+    fairness: Fairness = Fairness()
+    sponsored: Sponsored = Sponsored()
     rules: Rules = Rules()
     scenes: dict[str, Scene] = Field(default={}, max_length=100)
     repurchase: Repurchase = Repurchase()
@@ -120,6 +149,12 @@ class ShopRecipe(EngineRecipe):
     tail: Definition = "pareto"
     objective: Objective = "tail"
     keep: float = Field(default=KEEP, gt=0, le=1)
+
+    @property
+    def needs_looks(self) -> bool:
+        """Whether an option weighs items by how likely they are answered."""
+        wanted = (self.exposure.goals, self.launch.impressions, self.sponsored.campaigns)
+        return any(wanted)
 
     def engine(self) -> EngineRecipe:
         """The part that decides what is recommended."""

@@ -340,6 +340,7 @@ class SlateItem(Body):
     propensity: float
     source: str
     rule: str | None = None
+    sponsored: str | None = Field(None, description="The campaign that pays; mark the place.")
     reasons: list[Reason] | None = None
 
 

@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 from click.testing import Result
 
+from tailrec.batch import recommended
 from tailrec.shop import Shop
-from tailrec.slates import Ask, recommended
+from tailrec.slates import Ask
 
 Run = Callable[..., Result]
 Asks = Callable[..., Any]

@@ -13,12 +13,13 @@ from tests.conftest import connect
 
 from tailrec import columns as c
 from tailrec.artifact import get_current
+from tailrec.batch import recommended
 from tailrec.data.backup import back_up, restore
 from tailrec.data.store import Store
 from tailrec.doctor import examine
 from tailrec.errors import DataError
 from tailrec.shop import Shop
-from tailrec.slates import Ask, recommended
+from tailrec.slates import Ask
 
 START = datetime(2026, 5, 4, tzinfo=UTC)
 

@@ -11,10 +11,11 @@ import pytest
 
 from tailrec import columns as c
 from tailrec.artifact import get_current
+from tailrec.batch import recommended
 from tailrec.data.ingest import ingest
 from tailrec.doctor import examine
 from tailrec.shop import Shop
-from tailrec.slates import Ask, recommended
+from tailrec.slates import Ask
 
 N_FILES, N_ROWS = 8, 10_000
 

@@ -17,6 +17,7 @@ from tests.conftest import connect
 
 from tailrec import columns as c
 from tailrec.artifact import ARRAYS, get_current, set_current
+from tailrec.batch import recommended
 from tailrec.data.live import Live
 from tailrec.data.store import Store
 from tailrec.errors import ArtifactError, StoreError
@@ -26,7 +27,7 @@ from tailrec.serving.asking import NO_HISTORY, understood
 from tailrec.serving.front import AT_ONCE, PATIENCE_S, WATCH_S, Front
 from tailrec.serving.standby import CONTENT, OLDER
 from tailrec.shop import Shop
-from tailrec.slates import Ask, recommended, search_items
+from tailrec.slates import Ask, search_items
 from tailrec.wire import Recommend
 
 SOON_S = 20.0

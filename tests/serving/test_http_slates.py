@@ -14,11 +14,11 @@ import polars as pl
 import pytest
 
 from tailrec import columns as c
+from tailrec.batch import recommended
 from tailrec.data.ingest import ingest
 from tailrec.data.store import Store
 from tailrec.shop import Shop
 from tailrec.simulate import Simulation, simulate
-from tailrec.slates import recommended
 
 if TYPE_CHECKING:
     from tests.running import Running

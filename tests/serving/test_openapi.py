@@ -156,6 +156,7 @@ def test_every_route_is_described(described: Description) -> None:
         "DELETE /v1/users/{user_id}",
         "GET /v1/users/{user_id}/profile",
         "GET /v1/models",
+        "GET /v1/reports/exposure",
         "PUT /v1/models/current",
         "GET /v1/health/live",
         "GET /v1/health/ready",

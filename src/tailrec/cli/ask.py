@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from tailrec import columns as c
+from tailrec.batch import recommended
 from tailrec.cli.app import HERE, JsonOption, ShopOption, open_shop
 from tailrec.cli.output import print_json, print_table
 from tailrec.cli.parse import instant
 from tailrec.cli.remote import ServerOption, service, tell_found, tell_reasons, tell_slate
-from tailrec.slates import Ask, explained, found, recommended, titled
+from tailrec.slates import Ask, explained, found, titled
 
 Places = Annotated[int, typer.Option("-k", help="Places of a slate.", min=1)]
 Tail = Annotated[float, typer.Option(help="Lean to the long tail.", min=0, max=1)]

@@ -10,8 +10,9 @@ from tailrec import columns as c
 from tailrec.data.backend import Connection, Database
 from tailrec.data.schema import COUNTERS, REVISIONS, TABLES
 
-Kind = Literal["exposure", "impressions", "clicks"]
-"""What is counted of an item: attention its places got, showings, and clicks on them."""
+Kind = Literal["exposure", "worth", "impressions", "clicks"]
+"""What is counted: attention an item's places got, its showings, clicks on them; and under no name
+what all that was shown was expected to bring, weighted by attention."""
 
 ADDED: Final = ("kind", "name", "day", "amount")
 """Columns of what is added to counters."""

@@ -15,7 +15,7 @@ from numpy.random import Generator
 from tailrec.data.histories import Repeats, settle_repeats
 from tailrec.dataset import DAY_US, Dataset
 from tailrec.errors import DataError
-from tailrec.items import BoolArray, Int32Array, Int64Array, QueryBatch
+from tailrec.items import BoolArray, Int32Array, Int64Array, QueryBatch, ragged_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,22 @@ class Split:
         """bool [B], requests without any history."""
         cold: BoolArray = np.diff(self.queries.ptr) == 0
         return cold
+
+    def take(self, rows: Int64Array) -> "Split":
+        """The split with only some of its requests.
+
+        Args:
+            rows: [R], numbers of requests, rising.
+        """
+        ptr, own = ragged_rows(self.target_ptr, rows)
+        return replace(
+            self,
+            queries=self.queries.take(rows),
+            users=self.users[rows],
+            asof=self.asof[rows],
+            target_ptr=ptr,
+            target=self.target[own],
+        )
 
 
 def validation(split: Split) -> Split:

@@ -25,6 +25,7 @@ from tailrec.serving import (
     models,
     problems,
     recommend,
+    reports,
     search,
     users,
 )
@@ -38,7 +39,7 @@ from tailrec.shop import Shop
 from tailrec.slates import search_items
 from tailrec.wire import Problem, Recommend
 
-ROUTERS = (recommend, search, explain, events, items, users, models, health)
+ROUTERS = (recommend, search, explain, events, items, users, models, reports, health)
 
 
 @dataclass(frozen=True, slots=True)

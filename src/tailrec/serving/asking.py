@@ -9,13 +9,13 @@ import numpy as np
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from tailrec.arrange import Arrangement, Seen, leaving_out, slates_of
+from tailrec.arrange import Arrangement, Seen, Variety, leaving_out, slates_of
 from tailrec.assortment import Assortment
 from tailrec.data.filters import Filter, FilterError, parse_filter
 from tailrec.data.histories import microseconds
 from tailrec.data.live import Moment
 from tailrec.dataset import DAY_US
-from tailrec.errors import DataError, UnknownItem
+from tailrec.errors import DataError, RecipeError, UnknownItem
 from tailrec.items import PADDING, BoolArray, Int32Array, Items, QueryBatch
 from tailrec.person import Deed, History, history_of
 from tailrec.reranking.rules import Rules
@@ -91,10 +91,7 @@ def understood(
     stand = standing.stand
     scene = _scene(recipe, body)
     wanted = _both(scene.filter, filter_of(caller, body.filter))
-    tail = scene.tail if body.tail is None else body.tail
-    diversity = scene.diversity if body.diversity is None else body.diversity
-    if standing.fallback is None:
-        check_dials(stand.engine, tail, diversity)
+    tail, variety = _dials(standing, recipe, scene, body)
     history = history_of(
         stand.engine.index, recipe.histories, moment, deeds=_deeds(body), viewing=body.item_id
     )
@@ -103,18 +100,23 @@ def understood(
     for others in (akin, None if only is None else ~_among(standing, only)):
         hidden = hidden if others is None else hidden | others
     query = leaving_out(
-        history.query(tail=tail if standing.fallback is None else 0.0, hidden=hidden),
+        history.query(tail=tail, hidden=hidden),
         _seen(recipe, scene, body),
         stand.model.again_days,
         known_numbers(standing, [*body.exclude, *leaving, *filter(None, [body.item_id])]),
     )
+    tired = _shown_in_vain(standing, moment, recipe)
     how = Arrangement(
         _places(body, scene) if only is None else len(only),
-        diversity if stand.engine.features.features.dense.shape[1] else 0.0,
+        variety,
         rules=stand.rules_of(_rules(caller, scene, body)),
         fatigue=recipe.slate.fatigue,
-        **_shown_in_vain(standing, moment, recipe),
+        shown_rows=np.zeros(len(tired), np.int32),
+        shown=tired,
+        fairness=stand.fairness_of(recipe.fairness),
     )
+    if only is None:
+        how = front.control.on(how, stand, moment)
     fallback = standing.fallback if was_read else standing.fallback or NO_HISTORY
     return Asked(standing, moment, person, query, how, wanted, akin, fallback)
 
@@ -165,6 +167,29 @@ def _among(standing: Standing, ids: Sequence[str]) -> BoolArray:
     there = np.zeros(len(standing.stand.hidden), bool)
     there[known_numbers(standing, ids)] = True
     return there
+
+
+def _dials(
+    standing: Standing, recipe: ShopRecipe, scene: Scene, body: Context
+) -> tuple[float, Variety]:
+    """How far a slate leans to the tail, and how varied it is."""
+    tail = _told(body.tail, scene.tail, recipe.slate.tail)
+    diversity = _told(body.diversity, scene.diversity, recipe.slate.diversity)
+    variety = standing.stand.variety(diversity, recipe.slate.variety, recipe.slate.window)
+    try:
+        check_dials(standing.stand, tail, diversity, variety.method)
+    except RecipeError:
+        if standing.fallback is None:
+            raise
+        return 0.0, Variety()  # what stands in does without
+    return tail, variety
+
+
+def _told(asked: float | None, scene: float | None, usual: float) -> float:
+    """A dial: the request's, else the scene's, else the recipe's."""
+    if asked is not None:
+        return asked
+    return usual if scene is None else scene
 
 
 def _akin(stand: Assortment, history: History, scene: Scene, body: Context) -> BoolArray | None:
@@ -226,12 +251,11 @@ def _instant(moment: datetime | None) -> int | None:
     return None if moment is None else microseconds(moment)
 
 
-def _shown_in_vain(standing: Standing, moment: Moment, recipe: ShopRecipe) -> dict[str, Int32Array]:
-    """What the person was shown lately, as an `Arrangement` takes it."""
+def _shown_in_vain(standing: Standing, moment: Moment, recipe: ShopRecipe) -> Int32Array:
+    """Catalogue numbers of what the person was shown lately, once for every time."""
     if not moment.shown or not recipe.slate.fatigue:
-        return {}
+        return np.zeros(0, np.int32)
     latest = max(moment.now, int(moment.shown_at[0]))
     since = latest - recipe.slate.fatigue_days * DAY_US
     lately = [ids for ids, at in zip(moment.shown, moment.shown_at, strict=True) if at >= since]
-    shown = known_numbers(standing, [item_id for ids in lately for item_id in ids])
-    return {"shown": shown, "shown_rows": np.zeros(len(shown), np.int32)}
+    return known_numbers(standing, [item_id for ids in lately for item_id in ids])

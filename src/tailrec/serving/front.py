@@ -11,6 +11,7 @@ import numpy as np
 from tailrec import columns as c
 from tailrec.data.live import Live, Moment
 from tailrec.errors import ArtifactError, StoreError, TailrecError
+from tailrec.serving.control import Control
 from tailrec.serving.standby import Standing, standing_of, wanted_version
 from tailrec.serving.writer import EventWriter, SlateWriter
 from tailrec.shop import Shop
@@ -41,6 +42,7 @@ class Front:
         live: its store, read for every request.
         events: stores events.
         slates: logs what was served.
+        control: what bends slates now.
     """
 
     def __init__(self, name: str, shop: Shop) -> None:
@@ -57,6 +59,7 @@ class Front:
         self._behind_since = 0.0
         self._closed = threading.Event()
         self._load()
+        self.control = Control(shop, lambda: self._standing)
         self._threads = [
             threading.Thread(target=work, name=f"{name} {work.__name__}", daemon=True)
             for work in (self._keep_items, self._keep_model)
@@ -73,6 +76,7 @@ class Front:
             thread.join()
         self.events.close()
         self.slates.close()
+        self.control.close()
         self.live.close()
         self.shop.close()
 

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any, Final
 
+import numpy as np
+import polars as pl
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -15,6 +17,8 @@ from tailrec.arrange import SOURCE, SOURCES
 from tailrec.candidates.linear import Contributions, LinearModel
 from tailrec.items import Items
 from tailrec.person import history_of
+from tailrec.reranking.auction import CHARGE, SPONSORED
+from tailrec.reranking.exposure_prices import WORTH
 from tailrec.reranking.rules_compiled import NOTHING, RULE, TOUCHES
 from tailrec.serving.access import Caller
 from tailrec.serving.answers import PROBLEMS, caller_of, sent
@@ -22,6 +26,7 @@ from tailrec.serving.asking import Asked, number_of, person_of, understood
 from tailrec.serving.front import Known
 from tailrec.serving.metrics import FALLBACKS, SHOWN
 from tailrec.serving.standby import CONTENT, POPULAR
+from tailrec.serving.writer import write_patiently
 from tailrec.wire import Context, Reason, Recommend, Rerank, Similar, Slate
 
 ARM: Final = "default"
@@ -41,7 +46,8 @@ async def recommend(body: Recommend, request: Request) -> Response:
     started = time.perf_counter()
     caller = caller_of(request, "read")
     known = await caller.front.awaited_moment(person_of(body.user_id, body.session_id))
-    if _is_quick(body) and caller.front.has(known[0].revision):
+    quick = _is_quick(body) and not caller.front.shop.recipe.sponsored.campaigns
+    if quick and caller.front.has(known[0].revision):
         # Less than a millisecond; handing it to a thread and back would double that. Where changes
         # of the catalogue are to be taken in first, it waits in a thread.
         return _recommended(caller, body, started, known)
@@ -148,25 +154,54 @@ def _served(
             "items": items,
         }
     )
+    _log(caller, asked, body, answer, now)
+    shown = [item["item_id"] for item in items[: len(slate)]]
+    caller.front.control.note(shown, slate.columns.get(WORTH, np.zeros(len(slate), np.float32)))
+    _charge_later(caller, answer, slate, now)
+    _count(caller.front.name, answer)
+    return sent(answer)
+
+
+def _log(caller: Caller, asked: Asked, body: Context, answer: Slate, now: datetime) -> None:
+    chances = [item.propensity for item in answer.items]
     caller.front.slates.write(
         {
-            "slate_id": slate_id,
+            "slate_id": answer.slate_id,
             "user_id": asked.person,
             "session_id": body.session_id,
             "timestamp": now,
             "model": answer.model,
             "arm": ARM,
-            "item_ids": json.dumps([item["item_id"] for item in items], ensure_ascii=False),
-            "propensities": None,
+            "item_ids": json.dumps([item.item_id for item in answer.items], ensure_ascii=False),
+            "propensities": None if set(chances) <= {CERTAIN} else json.dumps(chances),
         }
     )
-    _count(caller.front.name, answer)
-    return sent(answer)
+
+
+def _charge_later(caller: Caller, answer: Slate, slate: Items, now: datetime) -> None:
+    """Note the price of a click on each sponsored place, before anybody can click there."""
+    sold = [
+        {
+            "slate_id": answer.slate_id,
+            "item_id": item.item_id,
+            "campaign": item.sponsored,
+            "charge": charge,
+            "timestamp": now,
+        }
+        for item, charge in zip(
+            answer.items, slate.columns.get(CHARGE, np.zeros(len(slate))).tolist(), strict=False
+        )
+        if item.sponsored is not None
+    ]
+    if sold:
+        write_patiently(caller.front.shop.store, "placements", pl.DataFrame(sold))
 
 
 def _places(asked: Asked, slate: Items, *, explain: bool) -> list[Place]:
     stand = asked.standing.stand
     ids = stand.engine.ids[slate.ids].tolist()
+    campaign = _campaigns(asked, slate)
+    propensity = slate.columns.get(c.PROPENSITY, np.full(len(slate), CERTAIN)).tolist()
     tier = stand.tier[slate.ids].tolist()
     source = slate.columns[SOURCE].tolist()
     rule = slate.columns[RULE].tolist() if RULE in slate.columns else [NOTHING] * len(slate)
@@ -181,13 +216,22 @@ def _places(asked: Asked, slate: Items, *, explain: bool) -> list[Place]:
                 "rank": place + 1,
                 "score": score,
                 "tier": c.TIERS[tier[place]],
-                "propensity": CERTAIN,
+                "propensity": propensity[place],
                 "source": SOURCES[source[place]],
+                "sponsored": campaign[place],
                 "rule": None if rule[place] == NOTHING else TOUCHES[rule[place]],
                 "reasons": told_reasons(asked, parts) if parts else None,
             }
         )
     return places
+
+
+def _campaigns(asked: Asked, slate: Items) -> list[str | None]:
+    """Name of the campaign that pays for each place."""
+    if SPONSORED not in slate.columns or asked.how.selling is None:
+        return [None] * len(slate)
+    names = asked.how.selling.terms.names
+    return [None if one < 0 else names[one] for one in slate.columns[SPONSORED].tolist()]
 
 
 def _unranked(asked: Asked, ranked: list[Place], rest: list[str]) -> list[Place]:

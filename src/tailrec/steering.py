@@ -1,0 +1,303 @@
+"""What steers slates now: prices of exposure, launches and bids, from sums all workers share."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.random import Generator
+
+from tailrec import columns as c
+from tailrec.arrange import Arrangement, Launching, Selling, Steering, Worth
+from tailrec.assortment import Assortment
+from tailrec.data.counters import Counters
+from tailrec.data.counting import Kind
+from tailrec.dataset import DAY_US
+from tailrec.errors import RecipeError
+from tailrec.items import (
+    PADDING,
+    Array,
+    BoolArray,
+    Float64Array,
+    Int32Array,
+    Int64Array,
+    StrArray,
+)
+from tailrec.reranking.auction import CompiledSponsored
+from tailrec.reranking.exposure_goals import CompiledGoals
+from tailrec.reranking.exposure_prices import ExposureSums, goal_prices
+from tailrec.reranking.launch import Course, Launch
+from tailrec.shop_recipe import ShopRecipe
+
+KEPT_DAYS: Final = 90
+"""Days that counters are kept: launches are counted from their first day on."""
+
+
+class Ledger:
+    """The shop's counters in memory, by day; `read` brings them up to date."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._slot: dict[str, int] = {}
+        self._amount: dict[tuple[str, str], Float64Array] = {}
+        self._revision = 0
+
+    def read(self) -> None:
+        """Take in what was added since the last time.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        rows, self._revision = self._counters.since(self._revision)
+        for (kind, day), own in rows.group_by("kind", "day"):
+            slots = [self._slot.setdefault(name, len(self._slot)) for name in own["name"].to_list()]
+            amount = self._amount.get((str(kind), str(day)), np.zeros(0))
+            grown = np.zeros(max(len(self._slot), len(amount)))
+            grown[: len(amount)] = amount
+            grown[slots] = own["amount"].to_numpy()
+            self._amount[str(kind), str(day)] = grown
+
+    def slots(self, ids: StrArray) -> Int64Array:
+        """int64 [I], where items are in the amounts; `PADDING` where nothing was counted."""
+        return np.array([self._slot.get(name, PADDING) for name in ids.tolist()], np.int64)
+
+    def amount(self, kind: Kind, slots: Int64Array, days: Iterable[str]) -> Float64Array:
+        """float64 [I], what was counted on some days."""
+        summed = np.zeros(len(slots))
+        for day in days:
+            amount = self._amount.get((kind, day))
+            if amount is not None:
+                there = (slots != PADDING) & (slots < len(amount))
+                summed[there] += amount[slots[there]]
+        return summed
+
+    def worth(self, days: Iterable[str]) -> float:
+        """What was shown on some days was expected to bring."""
+        slot = np.array([self._slot.get("", PADDING)], np.int64)
+        return float(self.amount("worth", slot, days)[0])
+
+    def days(self) -> list[str]:
+        """Days with any count, rising."""
+        return sorted({day for _, day in self._amount})
+
+    def size(self) -> int:
+        """How many names were counted so far; `slots` made before it grew are out of date."""
+        return len(self._slot)
+
+
+def counted(
+    slates: Iterable[tuple[list[str], Array]], attention: Float64Array, day: date
+) -> pl.DataFrame:
+    """What slates add to the counters.
+
+    Args:
+        slates: item ids from the top down, and what each is expected to bring.
+        attention: float64 [k], of the places.
+        day: they were shown on, in UTC.
+
+    Returns:
+        kind, name, day and amount.
+    """
+    told = list(slates)
+    ids = [name for names, _ in told for name in names]
+    place = np.concatenate([np.zeros(0, np.int64), *(np.arange(len(names)) for names, _ in told)])
+    worth = np.concatenate([np.zeros(0), *(own for _, own in told)])
+    looked = attention[np.minimum(place, len(attention) - 1)]
+    items = pl.DataFrame({"name": ids, "exposure": looked, "impressions": np.ones(len(ids))})
+    rows = items.group_by("name").sum().unpivot(index="name", variable_name="kind")
+    brought = pl.DataFrame({"name": [""], "kind": ["worth"], "value": [float(worth @ looked)]})
+    return pl.concat([rows, brought.select(rows.columns)]).select(
+        "kind", "name", pl.lit(day.isoformat()).alias("day"), pl.col("value").alias("amount")
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Controls:
+    """What bends slates now, over one state of the catalogue.
+
+    Attributes:
+        version: of the model whose numbers it speaks in.
+        worth: what items bring.
+        goals: on exposure; None: there are none.
+        sums: exposure in the window that counts.
+        prices: float64 [G], of the goals.
+        steering: the same by item.
+        launch: what new items are promised, how far they have come and which wait.
+        selling: campaigns and what they bid.
+        spent: float64 [C], what they owe for this day's clicks.
+    """
+
+    version: str
+    worth: Worth
+    goals: CompiledGoals | None = None
+    sums: ExposureSums | None = None
+    prices: Float64Array | None = None
+    steering: Steering | None = None
+    launch: tuple[Launch, Course, BoolArray] | None = None
+    selling: tuple[CompiledSponsored, Float64Array] | None = None
+    spent: Float64Array = field(default_factory=lambda: np.zeros(0))
+
+    def on(self, how: Arrangement, rng: Generator, shown: Int32Array | None = None) -> Arrangement:
+        """An arrangement with all of it.
+
+        Args:
+            how: the arrangement.
+            rng: draws launches.
+            shown: int32 [B, C], showings of the campaigns to each person this day.
+        """
+        launching = None if self.launch is None else Launching(*self.launch, rng)
+        selling = None if self.selling is None else Selling(*self.selling, shown)
+        return replace(
+            how,
+            worth=self.worth,
+            steering=self.steering,
+            launching=launching,
+            selling=selling,
+        )
+
+    def covering(self, stand: Assortment) -> "Controls | None":
+        """The same for an assortment that may have got new items since; None for another model.
+
+        What is new has no price yet, waits for no launch and is in no campaign.
+        """
+        n_items = len(stand.engine.ids)
+        if stand.model.version != self.version:
+            return None
+        value, steering, launch, selling = (
+            self.worth.value,
+            self.steering,
+            self.launch,
+            self.selling,
+        )
+        if value is not None and len(value) < n_items:
+            value = _longer(value, n_items, value.mean())
+        if steering is not None and len(steering.price) < n_items:
+            steering = replace(steering, price=_longer(steering.price, n_items, 0))
+        if launch is not None and len(launch[2]) < n_items:
+            course = launch[1]
+            course = Course(
+                _longer(course.shown, n_items, 0),
+                _longer(course.looked, n_items, 0),
+                _longer(course.clicks, n_items, 0),
+                _longer(course.age_days, n_items, np.inf),
+            )
+            launch = (launch[0], course, _longer(launch[2], n_items, 0))
+        if selling is not None and len(selling[0].ptr) <= n_items:
+            terms, bids = selling
+            ptr = _longer(terms.ptr, n_items + 1, terms.ptr[-1])
+            selling = (replace(terms, ptr=ptr), bids)
+        return replace(
+            self,
+            worth=replace(self.worth, value=value),
+            steering=steering,
+            launch=launch,
+            selling=selling,
+        )
+
+
+class Helm:
+    """Makes controls of a shop's options and counters; what stays the same is made once.
+
+    Args:
+        recipe: of the shop.
+        ledger: its counters.
+    """
+
+    def __init__(self, recipe: ShopRecipe, ledger: Ledger) -> None:
+        self._recipe = recipe
+        self._ledger = ledger
+        self._stand: Assortment | None = None
+        self._goals: CompiledGoals | None = None
+        self._terms: CompiledSponsored | None = None
+        self._slots = np.zeros(0, np.int64)
+        self._n_counted = -1
+
+    def controls(
+        self, stand: Assortment, now: datetime, spent: Mapping[str, float]
+    ) -> Controls | None:
+        """What bends slates now.
+
+        Args:
+            stand: the shop's items, over a model.
+            now: the instant.
+            spent: what each campaign owes for this day's clicks.
+
+        Returns:
+            None where no option asks for any.
+
+        Raises:
+            RecipeError: the model does not know how slates are looked at, or a goal does not fit
+                the catalogue.
+        """
+        recipe, looks = self._recipe, stand.model.looks
+        if not recipe.needs_looks:
+            return None
+        if looks is None:
+            raise RecipeError(
+                f"model {stand.model.version} has not learnt how slates are answered, which "
+                f"[exposure], [launch] and [sponsored] need; run `tailrec fit`"
+            )
+        self._prepare(stand)
+        value = stand.value(recipe.slate.value)
+        controls = Controls(stand.model.version, Worth(looks.curve, looks.attention, value))
+        if self._goals is not None:
+            controls = self._steered(controls, self._goals, now)
+        if recipe.launch.impressions:
+            controls = replace(controls, launch=self._launches(stand, now))
+        if self._terms is not None:
+            owed = np.array([spent.get(name, 0.0) for name in self._terms.names])
+            bids = self._terms.bids(_microseconds(now), owed)
+            controls = replace(controls, selling=(self._terms, bids), spent=owed)
+        return controls
+
+    def _prepare(self, stand: Assortment) -> None:
+        """What depends on the catalogue alone."""
+        if stand is not self._stand:
+            recipe = self._recipe
+            self._goals, self._terms = None, None
+            if recipe.exposure.goals:
+                self._goals = recipe.exposure.compiled(stand.table, ~stand.hidden)
+            if recipe.sponsored.campaigns:
+                self._terms = recipe.sponsored.compiled(stand.table)
+        if stand is not self._stand or self._ledger.size() != self._n_counted:
+            self._slots = self._ledger.slots(stand.engine.ids)
+            self._n_counted = self._ledger.size()
+        self._stand = stand
+
+    def _steered(self, controls: Controls, goals: CompiledGoals, now: datetime) -> Controls:
+        n_days = int(np.ceil(self._recipe.exposure.window_days))
+        window = [(now - timedelta(days=ago)).date().isoformat() for ago in range(2 * n_days)]
+        before, lately = self._sums(window[n_days:]), self._sums(window[:n_days])
+        start = None if not before.total else goal_prices(goals, before, days=n_days)
+        known = [day for day in self._ledger.days() if day in window[:n_days]]
+        first = datetime.fromisoformat(known[0] if known else window[0]).replace(tzinfo=UTC)
+        days = (now - first) / timedelta(days=1)
+        prices = goal_prices(goals, lately, days=days, start=start)
+        steering = Steering(goals.item_prices(prices), self._recipe.exposure.cost)
+        return replace(controls, goals=goals, sums=lately, prices=prices, steering=steering)
+
+    def _sums(self, days: list[str]) -> ExposureSums:
+        exposure = self._ledger.amount("exposure", self._slots, days)
+        return ExposureSums(exposure, self._ledger.worth(days))
+
+    def _launches(self, stand: Assortment, now: datetime) -> tuple[Launch, Course, BoolArray]:
+        recipe, days = self._recipe.launch, self._ledger.days()
+        shown, looked, clicks = (
+            self._ledger.amount(kind, self._slots, days)
+            for kind in ("impressions", "exposure", "clicks")
+        )
+        created = stand.table[c.CREATED_AT].dt.epoch("us").cast(pl.Float64).to_numpy()
+        age = np.maximum((_microseconds(now) - created) / DAY_US, 0)
+        # Clicks on what was shown before counting began are no clicks on what was counted.
+        course = Course(shown, looked, np.minimum(clicks, shown), np.nan_to_num(age, nan=np.inf))
+        return recipe, course, recipe.waiting(shown, course.age_days)
+
+
+def _longer(values: Array, n: int, fill: float) -> Array:
+    return np.append(values, np.full(n - len(values), fill, values.dtype))
+
+
+def _microseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1e6)
