@@ -6,7 +6,9 @@ import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from tailrec.arrange import SOURCE, SOURCES
 from tailrec.items import Items
+from tailrec.reranking.auction import SPONSORED
 from tailrec.serving.answers import PROBLEMS, caller_of, sent
 from tailrec.serving.asking import Asked, number_of, understood
 from tailrec.serving.recommend import reasons_of, told_reasons
@@ -59,8 +61,24 @@ def _verdict(asked: Asked, slate: Items, number: int) -> _Verdict:
     place = np.flatnonzero(slate.ids == number)
     if len(place):
         rank = int(place[0]) + 1
-        return _Verdict("shown", f"place {rank} of {len(slate)}", rank)
+        why = f"place {rank} of {len(slate)}{_special(asked, slate, int(place[0]))}"
+        return _Verdict("shown", why, rank)
     return _barred(asked, number) or _outranked(asked, slate, number)
+
+
+def _special(asked: Asked, slate: Items, place: int) -> str:
+    """What put an item where it is, beside its score."""
+    how, source = asked.how, SOURCES[slate.columns[SOURCE][place]]
+    if source == "sponsored" and how.selling is not None:
+        campaign = how.selling.terms.names[slate.columns[SPONSORED][place]]
+        return f"; the place is sold to campaign {campaign!r}"
+    if source == "launch" and how.launching is not None:
+        promised = how.launching.recipe.impressions
+        return f"; it is new, and was promised {promised:,} impressions"
+    price = 0.0 if how.steering is None else float(how.steering.price[slate.ids[place]])
+    if price > 0:
+        return "; a goal on exposure speaks for it"
+    return "; a goal on exposure speaks against it" if price < 0 else ""
 
 
 def _barred(asked: Asked, number: int) -> _Verdict | None:
@@ -96,10 +114,11 @@ def _outranked(asked: Asked, slate: Items, number: int) -> _Verdict:
     rank, score = int(place[0]) + 1, float(every.scores[place[0]])
     worst = float(slate.scores.min(initial=np.inf))
     if rank <= len(slate):
-        why = f"place {rank} by score, but variety, rules or having been shown often moved it down"
+        steps = "goals on exposure, variety, rules or having been shown often"
+        why = f"place {rank} by score, but {steps} moved it down"
         return _Verdict("arranged", why, rank)
     if worst <= 0 or worst < score:
-        why = f"place {rank} by score; the slate holds others for variety or by a rule"
+        why = f"place {rank} by score; the slate holds others for variety, exposure or by a rule"
         return _Verdict("arranged", why, rank)
     why = (
         f"place {rank} by score: {worst - score:.4g} short of the last place, which has {worst:.4g}"
