@@ -157,3 +157,16 @@ def test_chances_learnt_on_validation_are_honest_on_the_test(real_data: Path) ->
     mean = np.full(hits.size, hits.mean())
     assert expected_calibration_error(chance, hits.ravel()) < 0.2 * hits.mean()
     assert log_loss(chance, hits.ravel()) < 0.95 * log_loss(mean, hits.ravel())
+
+
+def test_scores_that_a_model_tells_apart_are_not_worth_the_same(rng: np.random.Generator) -> None:
+    """Along a step of an isotonic curve they would be, and any order would do."""
+    scores = -np.sort(-rng.random((400, 20)), axis=1).astype(np.float32)
+    ids = np.tile(np.arange(20, dtype=np.int32), (400, 1))
+    hits = rng.random(scores.shape) < np.where(scores > 0.7, 0.5, 0.1)
+    curve = fit_response(ItemsBatch(ids, scores), hits)
+    chance = curve.probability(ItemsBatch(ids, scores))
+    assert (np.diff(chance, axis=1) < 0).mean() > 0.98
+    # It still says how often: where two rates are, near those.
+    assert chance[scores > 0.8].mean() == pytest.approx(0.5, abs=0.06)
+    assert chance[scores < 0.6].mean() == pytest.approx(0.1, abs=0.03)

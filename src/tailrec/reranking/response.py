@@ -96,8 +96,9 @@ def fit_response(
 ) -> ResponseCurve:
     """Learn how likely a response is.
 
-    For each feature an isotonic regression is learnt from every second row and judged on the
-    others, and the other way round; the feature with the least log-loss is learnt from all rows.
+    For each feature an isotonic regression, centred so that it rises all along, is learnt from
+    every second row and judged on the others, and the other way round; the feature with the
+    least log-loss is learnt from all rows.
 
     Args:
         slates: [B, K], best first, as a model gave them; as wide as the pools to be judged.
@@ -114,7 +115,8 @@ def fit_response(
             or nothing was answered.
 
     Source:
-        Zadrozny and Elkan 2002, doi:10.1145/775047.775151 (isotonic calibration).
+        Zadrozny and Elkan 2002, doi:10.1145/775047.775151 (isotonic calibration); Oron and
+        Flournoy 2017, doi:10.1080/19466315.2017.1286256 (centred).
     """
     cases = _Cases.of(slates, hits, attention)
     first = cases.row % 2 == 0
@@ -181,7 +183,32 @@ class _Cases:
         at = np.bincount(knot, value * looked)[filled] / weight[filled]
         rate = np.bincount(knot, self.hit[own])[filled] / weight[filled]
         chance = isotonic_regression(rate, sample_weight=weight[filled], increasing=name != "rank")
+        ends = value.min(), value.max()
+        at, chance = _centred((at, chance, weight[filled]), ends)
         return at, np.clip(chance, self.least, 1 - self.least)
+
+
+def _centred(
+    steps: tuple[Float64Array, Float64Array, Float64Array], ends: tuple[float, float]
+) -> tuple[Float64Array, Float64Array]:
+    """A stepwise curve made straight between the middles of its steps, and on to its ends.
+
+    Along a step all items would be worth the same, though a model tells them apart. Beyond the
+    outer middles the curve goes on as steeply as before them, to at most twice the chance.
+    """
+    at, chance, weight = steps
+    step = np.concatenate([[0], np.cumsum(np.diff(chance) != 0)])
+    heavy = np.bincount(step, weight)
+    at, chance = np.bincount(step, at * weight) / heavy, np.bincount(step, chance * weight) / heavy
+    if len(at) < 2:
+        return at, chance
+    slope = np.diff(chance) / np.diff(at)
+    low = chance[0] + slope[0] * (ends[0] - at[0])
+    high = chance[-1] + slope[-1] * (ends[1] - at[-1])
+    beyond = np.clip([low, high], 0, 2 * chance[[0, -1]])
+    inner = (at > ends[0]) & (at < ends[1])
+    at, chance = np.append(ends[0], at[inner]), np.append(beyond[0], chance[inner])
+    return np.append(at, ends[1]), np.append(chance, beyond[1])
 
 
 def _feature(slates: ItemsBatch, name: Feature) -> Float64Array:
