@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests import worlds
+from tests.crowded import N_ITEMS, crowd_engine, crowd_queries, crowd_rules
 
 from tailrec import columns as c
 from tailrec.arrange import (
@@ -21,10 +21,7 @@ from tailrec.arrange import (
     leaving_out,
     slates_of,
 )
-from tailrec.candidates.linear import Linear
-from tailrec.dataset import Features
-from tailrec.engine import Engine, EngineRecipe
-from tailrec.features.build import FeatureModel, FeatureRecipe
+from tailrec.engine import Engine
 from tailrec.items import PADDING, Int32Array, ItemsBatch, QueryBatch
 from tailrec.reranking.fatigue import rested
 from tailrec.reranking.rules import Rules
@@ -121,51 +118,20 @@ def test_a_pool_is_wider_only_where_something_may_reorder_it() -> None:
 
 # ---------------------------------------------------------------------------- whole slates
 
-N_ITEMS = 50
-
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    """A crowd's engine; its items have made-up directions of meaning."""
-    rng = np.random.default_rng(5)
-    data = worlds.crowd(rng, n_items=N_ITEMS)
-    recipe = EngineRecipe(
-        features=FeatureRecipe(encode=False), source=Linear(neighbours=5, tilt=0.0)
-    )
-    fitted = recipe.fit(data)
-    dense = rng.normal(size=(N_ITEMS, 4)).astype(np.float32)
-    dense /= np.linalg.norm(dense, axis=1, keepdims=True)
-    known = fitted.features
-    features = FeatureModel(known.recipe, known.words, Features(known.features.words, dense), None)
-    arrivals = Features(known.features.words[:0], dense[:0])
-    return replace(fitted, features=features, arrivals=arrivals)
+    return crowd_engine()
 
 
 @pytest.fixture(scope="module")
 def queries(engine: Engine) -> QueryBatch:
-    data = worlds.crowd(np.random.default_rng(5), n_items=N_ITEMS)
-    asked = leaving_out(engine.queries(data, include_seen=True), "hide", np.zeros(0, np.float32))
-    hidden = np.zeros(N_ITEMS, np.bool_)
-    hidden[[0, 7]] = True
-    return replace(asked, hidden=hidden)
+    return crowd_queries(engine)
 
 
 @pytest.fixture(scope="module")
 def rules() -> CompiledRules:
-    """A pin at the second place, more of items that end in 3, one of a group of five at most."""
-    table = pl.DataFrame(
-        {
-            c.ITEM_ID: [f"i{number}" for number in range(N_ITEMS)],
-            c.BRAND: [f"brand {number // 5}" for number in range(N_ITEMS)],
-        }
-    )
-    named = [f"i{number}" for number in range(3, N_ITEMS, 10)]
-    told: dict[str, object] = {
-        "pin": [{"item": "i49", "position": 2}, {"item": "i7", "position": 1}],
-        "boost": [{"items": named, "factor": 3.0}],
-        "at_most": {"brand": 1},
-    }
-    return Rules.parse(told).compiled(table)
+    return crowd_rules()
 
 
 def test_without_anything_a_slate_is_what_the_engine_says(

@@ -2,8 +2,9 @@
 
 import tomllib
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tailrec.arrange import Seen, Valued
 from tailrec.data.cleaning import Cleaning
@@ -72,6 +73,15 @@ class SlateRecipe(Recipe):
     seen: Seen = "hide"
     fatigue: float = Field(default=0.05, ge=0, le=1)
     fatigue_days: float = Field(default=7.0, gt=0)
+
+    @model_validator(mode="after")
+    def _window_of_a_method_that_has_one(self) -> Self:
+        if self.window is not None and self.variety in ("interests", "popularity"):
+            raise ValueError(
+                f"variety {self.variety!r} weighs slates as a whole and has no window; leave out "
+                f"window = {self.window}, or take mmr, dpp or categories"
+            )
+        return self
 
 
 class Scene(Recipe):
