@@ -9,6 +9,7 @@ should get a share of what it would get if exposure went evenly over the catalog
 """
 
 import argparse
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -207,7 +208,7 @@ def steered(floor: float) -> Way:
     return way
 
 
-KNOB = tuple(np.linspace(0, 1, 17).tolist())
+KNOB = tuple(np.linspace(0, 1, 9).tolist())
 COSTS = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 1.0)
 WAYS: Mapping[str, tuple[Way, Sequence[float]]] = (
     {
@@ -245,9 +246,11 @@ def main() -> None:
     path = RESULTS / "slates.json"
     with tempfile.TemporaryDirectory() as beside:
         work = asked.work or Path(beside)
-        rows = [row for name in asked.only.split(",") for row in measured(name, work)]
-    RESULTS.mkdir(exist_ok=True)
-    path.write_text(written({"ways": rows}), "utf-8")
+        for name in asked.only.split(","):
+            rows = measured(name, work)
+            known = json.loads(path.read_text("utf-8"))["ways"] if path.exists() else []
+            kept = [one for one in known if one["set"] != name]
+            path.write_text(written({"ways": kept + rows}), "utf-8")
 
 
 def measured(name: str, work: Path) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -51,6 +51,32 @@ class Planned(NamedTuple):
 
     goals: CompiledGoals
     plans: list[Plan]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: goals met, what slates keep of their value, and goals that are not met."""
+        given, missing, attainable = (
+            np.sum([getattr(made, name) for made in self.plans], axis=0)
+            for name in ("given", "shortfall", "attainable")
+        )
+        best = sum(made.best for made in self.plans) or 1.0
+        worst = [n for n in np.argsort(-missing, kind="stable").tolist() if missing[n] > 0]
+        return {
+            "exposure": {
+                "n_goals": len(self.goals),
+                "n_met": len(self.goals) - len(worst),
+                "kept": sum(made.value for made in self.plans) / best,
+                "bound": sum(made.bound for made in self.plans) / best,
+                "unmet": [
+                    {
+                        "goal": self.goals.names[n],
+                        "given": float(given[n]),
+                        "missing": float(missing[n]),
+                        "attainable": float(attainable[n]),
+                    }
+                    for n in worst
+                ],
+            }
+        }
 
 
 def recommended(

@@ -183,3 +183,32 @@ def test_what_was_asked_is_json_even_if_nothing_is_found(run: Run, shop_folder: 
     assert run("fit", "--shop", shop_folder).exit_code == 0
     result = run("search", "xylophonequartz", "--shop", shop_folder, "--json")
     assert json.loads(result.stdout) == []
+
+
+def test_a_plan_of_exposure_says_what_it_met_and_what_it_cost(
+    run: Run, ask: Asks, shop_folder: Path, tmp_path: Path
+) -> None:
+    with (shop_folder / "tailrec.toml").open("a", encoding="utf-8") as recipe:
+        recipe.write(
+            '[exposure]\ncost = 0.05\n[[exposure.goals]]\nname = "tail"\n'
+            'tier = ["tail", "cold"]\nfloor = 0.6\n'
+            '[[exposure.goals]]\nname = "all to one"\nitems = ["P000002"]\nfloor = 0.3\n'
+        )
+    out = tmp_path / "slates.csv"
+    words = ("recommend", "--shop", shop_folder, "--users", "all", "-k", 10)
+    refused = run(*words)
+    assert refused.exit_code == 2
+    assert "run `tailrec fit`" in refused.stderr
+    run("fit", "--shop", shop_folder)
+    told = ask(*words, "--out", out)["exposure"]
+    assert told["n_goals"] == 2
+    assert told["n_met"] == 2 - len(told["unmet"])
+    assert 0.95 - 1e-6 <= told["kept"] <= told["bound"] + 1e-6 <= 1 + 1e-6
+    assert "all to one" in [goal["goal"] for goal in told["unmet"]]
+    for goal in told["unmet"]:
+        assert goal["missing"] > 0
+    printed = run(*words, "--out", out).stdout
+    assert f"{told['n_met']} of 2 goals on exposure are met" in printed
+    assert "all to one" in printed
+    # One person's slate is steered by what was served, and no plan is told.
+    assert "goals" not in run("recommend", "--shop", shop_folder, "--user", "U000005").stdout

@@ -6,15 +6,25 @@ from typing import Annotated, Any
 import typer
 
 from tailrec import columns as c
-from tailrec.batch import recommended
+from tailrec.batch import Planned, recommended
 from tailrec.cli.app import HERE, JsonOption, ShopOption, open_shop
 from tailrec.cli.output import print_json, print_table
 from tailrec.cli.parse import instant
 from tailrec.cli.remote import ServerOption, service, tell_found, tell_reasons, tell_slate
 from tailrec.slates import Ask, explained, found, titled
 
+MOST_UNMET = 10
+"""Goals that are not met and are printed, at most; --json with --out has all."""
+
 Places = Annotated[int, typer.Option("-k", help="Places of a slate.", min=1)]
-Tail = Annotated[float, typer.Option(help="Lean to the long tail.", min=0, max=1)]
+Tail = Annotated[
+    float | None,
+    typer.Option(help="Lean to the long tail.", min=0, max=1, show_default="as in the recipe"),
+]
+Diversity = Annotated[
+    float | None,
+    typer.Option(help="Variety in a slate.", min=0, max=1, show_default="as in the recipe"),
+]
 Seen = Annotated[bool, typer.Option("--include-seen", help="Show what the person has, too.")]
 AsOf = Annotated[str | None, typer.Option(help="Know events before this instant only (ISO 8601).")]
 Model = Annotated[str | None, typer.Option("--model", help="Version; the served one if not given.")]
@@ -30,8 +40,8 @@ def recommend(
         typer.Option(help="A file: one id a line, or a table with a user_id column; or: all."),
     ] = None,
     k: Places = 20,
-    tail: Tail = 0.0,
-    diversity: Annotated[float, typer.Option(help="Variety in a slate.", min=0, max=1)] = 0.0,
+    tail: Tail = None,
+    diversity: Diversity = None,
     include_seen: Seen = False,
     asof: AsOf = None,
     model: Model = None,
@@ -45,17 +55,24 @@ def recommend(
         tell_slate(client, user, k, dials, as_json=as_json)
         return
     ask = Ask(k, tail, diversity, include_seen, instant(asof))
+    plans: list[Planned] = []
     with open_shop(shop) as opened:
-        slates = recommended(opened, user=user, users=users, ask=ask, version=model, out=out)
+        slates = recommended(
+            opened, user=user, users=users, ask=ask, version=model, out=out, on_plan=plans.append
+        )
         if not out:
             slates = titled(opened, slates)
     n_slates = slates[c.USER_ID].n_unique()
     if as_json:
-        print_json({"slates": n_slates, "file": str(out)} if out else slates.to_dicts())
-    elif out:
+        facts = {"slates": n_slates, "file": str(out)} | (plans[0].to_dict() if plans else {})
+        print_json(facts if out else slates.to_dicts())
+        return
+    if out:
         typer.echo(f"{n_slates:,} slates written to {out}")
     else:
         print_table(f"recommended by {shop}", slates.columns, slates.rows())
+    for planned in plans:
+        _print_plan(planned)
 
 
 def search(
@@ -86,7 +103,7 @@ def explain(
     *,
     shop: ShopOption = HERE,
     server: ServerOption = None,
-    tail: Tail = 0.0,
+    tail: Tail = None,
     include_seen: Seen = False,
     asof: AsOf = None,
     model: Model = None,
@@ -115,6 +132,20 @@ def explain(
     )
 
 
-def _dials(tail: float, *, include_seen: bool) -> dict[str, Any]:
+def _print_plan(planned: Planned) -> None:
+    """Which goals on exposure a batch meets, and what that costs."""
+    facts = planned.to_dict()["exposure"]
+    typer.echo(
+        f"{facts['n_met']:,} of {facts['n_goals']:,} goals on exposure are met; the slates keep "
+        f"{facts['kept']:.2%} of their expected value, and no other could keep more than "
+        f"{facts['bound']:.2%}"
+    )
+    if facts["unmet"]:
+        rows = [list(goal.values()) for goal in facts["unmet"][:MOST_UNMET]]
+        head = ["goal", "given", "missing", "most it could get"]
+        print_table("goals that are not met", head, rows)
+
+
+def _dials(tail: float | None, *, include_seen: bool) -> dict[str, Any]:
     """Dials as the service takes them."""
     return {"tail": tail, "seen": "show" if include_seen else None}

@@ -178,7 +178,7 @@ class _Cases:
         n_knots = int(np.clip(len(value) // _CASES_A_KNOT, 1, _KNOTS))
         edges = np.unique(np.quantile(value, np.linspace(0, 1, n_knots + 1)[1:-1]))
         knot = np.searchsorted(edges, value, "left")
-        weight = np.bincount(knot, looked)
+        weight = np.bincount(knot, looked).astype(np.float64)
         filled = weight > 0
         at = np.bincount(knot, value * looked)[filled] / weight[filled]
         rate = np.bincount(knot, self.hit[own])[filled] / weight[filled]
