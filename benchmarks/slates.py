@@ -47,6 +47,8 @@ from tailrec.tail.segments import is_tail, tiers
 K = 20
 KEPT = 0.99
 """Of the plain slates' NDCG@10 on validation, at least."""
+REQUESTS = 6_000
+"""Requests of validation that strengths are chosen on, at most."""
 FLOORS = (0.1, 0.25, 0.5)
 """Of an even share, for every item."""
 SHOWN = (
@@ -86,7 +88,9 @@ class Scene:
         """A fit, its proposals, and a response curve learnt one split earlier."""
         inner = validation(split)
         engine = recipe.fit(split.train, features=features)
-        looks = learn_looks(recipe, inner, features, Attention().curve(K))
+        every = np.ones(split.train.n_items, np.float32)
+        attention = Attention().curve(K)
+        looks = learn_looks(recipe, inner, features, attention=attention, bought=every)
         worth = Worth(looks.curve, looks.attention)
         counts = split.train.item_counts
         tail, tier = is_tail(counts, "pareto"), tiers(counts, "pareto")
@@ -256,7 +260,7 @@ def main() -> None:
 def measured(name: str, work: Path) -> list[dict[str, Any]]:
     """Every way on one data set."""
     split, recipe, features = opened(name, work)
-    before = Scene.of(recipe, validation(split), features)
+    before = Scene.of(recipe, sampled(validation(split)), features)
     after = Scene.of(recipe, split, features)
     base = before.ndcg(plain(before, 0))
     tested: dict[str, tuple[float, Evaluation, float]] = {}
@@ -268,6 +272,14 @@ def measured(name: str, work: Path) -> list[dict[str, Any]]:
         tested[label] = strength, after.judged(slates), seconds
         print(name, label, strength, round(tested[label][1].figures["ndcg@10"], 4), flush=True)
     return [row(name, label, after, tested) for label in tested]
+
+
+def sampled(split: Split) -> Split:
+    """A split with no more requests than strengths are chosen on."""
+    rng = np.random.default_rng(0)
+    if len(split) <= REQUESTS:
+        return split
+    return split.take(np.sort(rng.choice(len(split), REQUESTS, replace=False)))
 
 
 def chosen(scene: Scene, way: Way, grid: Sequence[float], plain_ndcg: float) -> float:

@@ -261,3 +261,23 @@ def test_offers_are_judged_beside_the_pool() -> None:
 
 def at_five(at: np.ndarray, chance: np.ndarray) -> float:
     return float(np.interp(np.log(5), at, chance))
+
+
+def test_launches_take_places_of_the_slate_and_not_of_the_pool(
+    engine: Engine, queries: QueryBatch, rules: CompiledRules, rare: BoolArray
+) -> None:
+    """Steps that hand on the whole pool leave launches and sales to the places that are seen."""
+    waiting = np.zeros(N_ITEMS, np.bool_)
+    waiting[[30, 31, 32]] = True
+    for own in (None, rules):
+        launching = Launching(
+            Launch(impressions=1_000, position=2),
+            course(waiting),
+            waiting,
+            np.random.default_rng(5),
+        )
+        how = Arrangement(K, rules=own, worth=WORTH_OF, launching=launching)
+        for bent in (how, replace(how, steering=steering(rare, 0.1))):
+            slates = slates_of(engine, queries, bent)
+            assert slates.ids.shape[1] == K
+            assert slates.columns[LAUNCHED].any(axis=1).mean() > 0.5

@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 
 from tailrec import columns as c
-from tailrec.arrange import Arrangement
+from tailrec.arrange import Arrangement, slates_of
 from tailrec.assortment import Assortment
 from tailrec.data.counters import Counters
 from tailrec.data.store import Store
 from tailrec.errors import RecipeError
-from tailrec.looks import Looks, attention_of, click_log
+from tailrec.items import QueryBatch
+from tailrec.looks import Looks, attention_of, click_log, conversion_of
 from tailrec.reranking.attention import Attention, dcg
 from tailrec.reranking.response import ResponseCurve
 from tailrec.shop import Shop
@@ -27,7 +28,6 @@ TODAY, YESTERDAY = "2026-05-04", "2026-05-03"
 CURVE = ResponseCurve(
     "score", np.array([0.0, 1.0]), np.array([0.1, 0.2]), 0.05, {"score": 0, "share": 1, "rank": 1}
 )
-LOOKS = Looks(CURVE, dcg(200))
 GOALS: dict[str, object] = {
     "exposure": {"goals": [{"name": "tail", "tier": ["tail", "cold"], "floor": 0.5}]}
 }
@@ -43,7 +43,8 @@ def counters(tmp_path: Path) -> Iterator[Counters]:
 def stand(fitted: Shop) -> Assortment:
     """The simulated shop, whose model knows how slates are looked at."""
     plain = fitted.assortment()
-    return replace(plain, model=replace(plain.model, looks=LOOKS))
+    bought = np.linspace(0.1, 0.3, len(plain.engine.ids), dtype=np.float32)
+    return replace(plain, model=replace(plain.model, looks=Looks(CURVE, dcg(200), bought)))
 
 
 def add(counters: Counters, *rows: tuple[str, str, str, float]) -> None:
@@ -232,6 +233,45 @@ def test_values_of_items(stand: Assortment) -> None:
         )
     bare = replace(stand, table=stand.table.with_columns(pl.lit(None, pl.Float64).alias(c.COST)))
     assert bare.value("margin") is None
+
+
+def test_conversion_is_a_value_and_orders_slates(counters: Counters, stand: Assortment) -> None:
+    value = stand.value("conversion")
+    assert value is not None
+    assert stand.model.looks is not None
+    np.testing.assert_array_equal(value, stand.model.looks.conversion)
+    told = pl.DataFrame({c.ITEM_ID: ["new-1"], c.TITLE: ["a new lamp"]})
+    later = stand.after(told, (), stand.revision + 1).value("conversion")
+    assert later is not None
+    assert later[-1] == pytest.approx(value.mean())
+    made = controls_of({"slate": {"value": "conversion"}}, counters, stand)
+    assert made.steering is not None
+    assert not made.steering.price.any()
+    assert made.goals is None
+    queries = QueryBatch(
+        np.array([0, 1]),
+        np.array([3], np.int32),
+        np.zeros(1, np.int32),
+        np.zeros(1, np.float32),
+        np.ones(1, np.float32),
+        np.zeros(2, np.int64),
+        np.zeros(0, np.int32),
+    )
+    how = made.on(Arrangement(10), np.random.default_rng(0))
+    slate = slates_of(stand.engine, queries, how)
+    worth = made.worth.of(slate)[0]
+    assert (np.diff(worth) <= 1e-9).all()
+
+
+def test_conversion_is_counted_of_events() -> None:
+    events = pl.DataFrame(
+        {
+            c.TYPE: ["view", "click", "purchase", "view", "view", "impression", "purchase"],
+            c.ITEM_ID: ["a", "a", "a", "b", "b", "b", "gone"],
+        }
+    )
+    rate = conversion_of(events, np.array(["a", "b", "c"], object))
+    assert rate[0] > rate[2] > rate[1] > 0
 
 
 def test_a_click_log_tells_people_apart() -> None:

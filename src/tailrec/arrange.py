@@ -38,8 +38,9 @@ MODEL_SCORE: Final = "model_score"
 
 Seen = Literal["hide", "due", "show"]
 """What is done with items a person has: hidden, shown once they are due again, or shown."""
-Valued = Literal["one", "price", "margin"]
-"""What a response to an item is worth: the same for all, its price, or its price less cost."""
+Valued = Literal["one", "price", "margin", "conversion"]
+"""What a response to an item is worth: the same for all, its price, its price less cost, or the
+chance that a purchase follows."""
 
 _NO_ITEMS = np.zeros(0, np.int32)
 
@@ -270,19 +271,20 @@ def arranged(
         queries: the requests they are for.
         how: what is done with them.
     """
-    slates = _chosen(engine, pools, queries, how)
+    chosen = _chosen(engine, pools, queries, how)
+    slates = _first(chosen, how.k)
     if how.launching is not None and how.worth is not None:
         slates = _launched(engine, (pools, slates), queries, (how.launching, how.worth))
     if how.selling is not None and how.worth is not None:
         slates = _sold(engine, (pools, slates), queries, (how.selling, how.worth))
     if how.rules is not None:
-        return _by_rules(how.rules, slates, queries, how.k)
-    return _first(slates, how.k)
+        # Rules pass items over: they are given the rest of the pool, too.
+        return _by_rules(how.rules, _above(slates, chosen, how.k), queries, how.k)
+    return slates
 
 
 def _chosen(engine: Engine, pools: ItemsBatch, queries: QueryBatch, how: Arrangement) -> ItemsBatch:
     """Pools in the order that exposure, variety and fairness give them."""
-    # Rules pass items over: they are given the rest of the pool, in the same order.
     width = pools.ids.shape[1] if how.rules is not None else how.k
     variety = how.variety
     if how.steering is not None and how.worth is not None:
@@ -405,6 +407,23 @@ def _by_rules(rules: CompiledRules, pools: ItemsBatch, queries: QueryBatch, k: i
     if c.PROPENSITY in columns:  # a pin is certain
         columns[c.PROPENSITY] = np.where(pinned, 1.0, columns[c.PROPENSITY])
     return ItemsBatch(slates.ids, slates.scores, columns)
+
+
+def _above(slates: ItemsBatch, chosen: ItemsBatch, k: int) -> ItemsBatch:
+    """Slates, and below them what was chosen after the k-th place.
+
+    An item that was launched or sold may stand below once more; rules place none twice.
+    """
+    rest = chosen.ids[:, k:]
+    columns = {}
+    for name, values in slates.columns.items():
+        below = chosen.columns.get(name)
+        if below is None:
+            nothing = 1 if name == c.PROPENSITY else -1 if values.dtype.kind == "i" else 0
+            below = np.full(chosen.ids.shape, nothing, values.dtype)
+        columns[name] = np.concatenate([values, below[:, k:]], axis=1)
+    ids = np.concatenate([slates.ids, rest], axis=1)
+    return ItemsBatch(ids, np.concatenate([slates.scores, chosen.scores[:, k:]], axis=1), columns)
 
 
 def _first(pools: ItemsBatch, k: int) -> ItemsBatch:

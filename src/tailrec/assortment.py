@@ -187,6 +187,8 @@ class Assortment:
 
         Where it is not told it is the mean of the others.
         """
+        if valued == "conversion":
+            return self._conversion()
         price = self.table[c.PRICE].to_numpy()
         known = price if valued == "price" else price - self.table[c.COST].to_numpy()
         told = np.isfinite(known)
@@ -195,6 +197,15 @@ class Assortment:
         least = np.maximum(known, 0)
         value: Float32Array = np.where(told, least, least[told].mean()).astype(np.float32)
         return value
+
+    def _conversion(self) -> Float32Array | None:
+        """float32 [I], how often looks end in a purchase; items after the fit have the mean."""
+        looks = self.model.looks
+        if looks is None or not len(looks.conversion):
+            return None
+        known = looks.conversion
+        late = np.full(len(self.engine.ids) - len(known), known.mean(), np.float32)
+        return np.concatenate([known, late])
 
     def row(self, number: int) -> pl.DataFrame:
         """The row of one item."""

@@ -14,8 +14,9 @@ from tailrec.data.split import Split
 from tailrec.engine import EngineRecipe
 from tailrec.evaluation.accuracy import find_hits
 from tailrec.features.build import FeatureModel
-from tailrec.items import Array, Float64Array, ItemsBatch
+from tailrec.items import Array, Float32Array, Float64Array, ItemsBatch, StrArray
 from tailrec.reranking.attention import Attention, AttentionCurve, ClickLog
+from tailrec.reranking.conversion import conversion
 from tailrec.reranking.response import ResponseCurve, fit_response
 
 PLACES: Final = 200
@@ -33,29 +34,34 @@ class Looks:
     Attributes:
         curve: from scores of the engine to the chance of a response.
         attention: float64 [k], chance that a place is looked at.
+        conversion: float32 [I], how often a look at an item ends in a purchase.
     """
 
     curve: ResponseCurve
     attention: Float64Array
+    conversion: Float32Array
 
     def arrays(self) -> dict[str, Array]:
         """As files; see `load_model`."""
         own = {f"curve.{name}": values for name, values in self.curve.arrays().items()}
-        return own | {"attention": self.attention}
+        return own | {"attention": self.attention, "conversion": self.conversion}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> "Looks | None":
         """What gave these arrays; None without any."""
         if not arrays:
             return None
-        return cls(ResponseCurve.from_arrays(under(arrays, "curve.")), arrays["attention"])
+        curve = ResponseCurve.from_arrays(under(arrays, "curve."))
+        return cls(curve, arrays["attention"], arrays["conversion"])
 
 
 def learn_looks(
     recipe: EngineRecipe,
     inner: Split,
     features: FeatureModel,
+    *,
     attention: AttentionCurve,
+    bought: Float32Array,
 ) -> Looks:
     """Learn how likely items are answered, on events an engine has not seen.
 
@@ -64,6 +70,7 @@ def learn_looks(
         inner: what it is judged on.
         features: of the catalogue.
         attention: of the places.
+        bought: float32 [I], how often a look at each item ends in a purchase.
 
     Raises:
         DataError: not a single response was found.
@@ -76,7 +83,7 @@ def learn_looks(
     pools = engine.recommend(asked.queries, WIDTH)
     pools = ItemsBatch(pools.ids, pools.scores)
     hits = find_hits(pools.ids, asked.target_ptr, asked.target)
-    return Looks(fit_response(pools, hits), attention.attention)
+    return Looks(fit_response(pools, hits), attention.attention, bought)
 
 
 def attention_of(recipe: Attention, slates: pl.DataFrame, events: pl.DataFrame) -> AttentionCurve:
@@ -89,6 +96,21 @@ def attention_of(recipe: Attention, slates: pl.DataFrame, events: pl.DataFrame) 
     """
     log = None if recipe.kind != "estimated" else click_log(slates, events)
     return recipe.curve(PLACES, log)
+
+
+def conversion_of(events: pl.DataFrame, ids: StrArray) -> Float32Array:
+    """float32 [I], how often a look at each item ends in a purchase.
+
+    Args:
+        events: table of `columns.EVENTS`.
+        ids: object [I], the items.
+    """
+    row = pl.DataFrame({c.ITEM_ID: ids.astype(str)}, schema={c.ITEM_ID: pl.String})
+    looked = pl.col(c.TYPE).is_in(["view", "click"]).sum().cast(pl.Float64).alias("looks")
+    bought = (pl.col(c.TYPE) == "purchase").sum().cast(pl.Float64).alias("bought")
+    counts = events.group_by(c.ITEM_ID).agg(looked, bought)
+    known = row.join(counts, on=c.ITEM_ID, how="left", maintain_order="left").fill_null(0.0)
+    return conversion(known["looks"].to_numpy(), known["bought"].to_numpy())
 
 
 def click_log(slates: pl.DataFrame, events: pl.DataFrame) -> ClickLog:

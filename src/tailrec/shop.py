@@ -36,8 +36,9 @@ from tailrec.engine import AnySource, Engine, EngineRecipe
 from tailrec.errors import ArtifactError, DataError, RecipeError, StoreError
 from tailrec.features.build import FeatureModel
 from tailrec.features.text import Progress
+from tailrec.frontier import Asked, Frontier, measure
 from tailrec.items import PADDING
-from tailrec.looks import Looks, attention_of, learn_looks
+from tailrec.looks import Looks, attention_of, conversion_of, learn_looks
 from tailrec.model import Model, load_model
 from tailrec.shop_recipe import NEW_SHOP, RECIPE, ShopRecipe, write_source
 from tailrec.tail.segments import equal_windows, movement
@@ -253,6 +254,16 @@ class Shop:
             tell=tell,
         )
 
+    def frontier(self, asked: Asked | None = None, *, progress: Progress | None = None) -> Frontier:
+        """Measure what more exposure of the tail costs, on validation; nothing is changed.
+
+        Args:
+            asked: the questions, the usual ones where None; see `frontier.measure`.
+            progress: called with a stage, what is done of it, and all of it.
+        """
+        whole = self.dataset(whole=True)
+        return measure(self.recipe, whole, asked or Asked(), cache=self.cache, progress=progress)
+
     def fit(
         self,
         *,
@@ -402,7 +413,8 @@ class Shop:
         attention = attention_of(self.recipe.attention, self.store.read("slates"), events)
         inner = inner_split(whole, self.recipe.histories.repeats)
         try:
-            return learn_looks(recipe, inner, features, attention)
+            bought = conversion_of(events, whole.catalog.ids)
+            return learn_looks(recipe, inner, features, attention=attention, bought=bought)
         except DataError:
             return None
 

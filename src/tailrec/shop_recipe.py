@@ -58,7 +58,8 @@ class SlateRecipe(Recipe):
             `popularity`, the shares of the person's own tiers.
         window: items above an item that it has to differ from, in long feeds; None: all.
         value: what a response to an item is worth: `one`, all alike; `price`; `margin`, price
-            less cost. Where it is not told, the mean of the others.
+            less cost; `conversion`, how often looks at it end in a purchase. Where it is not known,
+            the mean of the others. Slates then are in the order of worth, not of scores.
         seen: what is done with items a person has: `hide`; `due`: shown once they are due again,
             see `repurchase`; `show`.
         fatigue: what every showing without an answer takes from an item's score, in 0..1.
@@ -164,7 +165,7 @@ class ShopRecipe(EngineRecipe):
     def needs_looks(self) -> bool:
         """Whether an option weighs items by how likely they are answered."""
         wanted = (self.exposure.goals, self.launch.impressions, self.sponsored.campaigns)
-        return any(wanted)
+        return any(wanted) or self.slate.value != "one"
 
     def engine(self) -> EngineRecipe:
         """The part that decides what is recommended."""

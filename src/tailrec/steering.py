@@ -244,6 +244,9 @@ class Helm:
         controls = Controls(stand.model.version, Worth(looks.curve, looks.attention, value))
         if self._goals is not None:
             controls = self._steered(controls, self._goals, now)
+        elif value is not None:  # in the order of worth, without a price on anything
+            nothing = np.zeros(len(stand.engine.ids), np.float32)
+            controls = replace(controls, steering=Steering(nothing, recipe.exposure.cost))
         if recipe.launch.impressions:
             controls = replace(controls, launch=self._launches(stand, now))
         if self._terms is not None:

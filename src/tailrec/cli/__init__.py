@@ -5,6 +5,7 @@ from tailrec.cli.ask import explain, recommend, search
 from tailrec.cli.backup import backup, restore
 from tailrec.cli.care import demo, doctor
 from tailrec.cli.fill import erase, export, ingest, init
+from tailrec.cli.frontier import frontier
 from tailrec.cli.learn import fit, tail
 from tailrec.cli.measure import compare, evaluate
 from tailrec.cli.output import guarded
@@ -21,6 +22,7 @@ for command in (
     tune,
     evaluate,
     compare,
+    frontier,
     recommend,
     search,
     explain,

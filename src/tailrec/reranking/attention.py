@@ -9,8 +9,7 @@ from typing import Final, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.optimize import minimize_scalar
-from sklearn.isotonic import isotonic_regression
+from scipy.optimize import isotonic_regression, minimize_scalar
 
 from tailrec.errors import DataError
 from tailrec.items import BoolArray, Float64Array, Int32Array, Int64Array
@@ -324,7 +323,7 @@ def _smoothed(
     law = place**-exponent
     law *= clicks.sum() / (mass @ law)
     near = (clicks + smoothing * law) / (mass + smoothing)
-    falling = isotonic_regression(near, sample_weight=mass + smoothing, increasing=False)
+    falling = isotonic_regression(near, weights=mass + smoothing, increasing=False).x
     return np.asarray(falling / falling[0], np.float64)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self, get_args
 
 import numpy as np
-from sklearn.isotonic import isotonic_regression
+from scipy.optimize import isotonic_regression
 
 from tailrec.errors import DataError
 from tailrec.items import (
@@ -182,7 +182,7 @@ class _Cases:
         filled = weight > 0
         at = np.bincount(knot, value * looked)[filled] / weight[filled]
         rate = np.bincount(knot, self.hit[own])[filled] / weight[filled]
-        chance = isotonic_regression(rate, sample_weight=weight[filled], increasing=name != "rank")
+        chance = isotonic_regression(rate, weights=weight[filled], increasing=name != "rank").x
         ends = value.min(), value.max()
         at, chance = _centred((at, chance, weight[filled]), ends)
         return at, np.clip(chance, self.least, 1 - self.least)
