@@ -78,6 +78,39 @@ def test_a_table_and_a_report(run: Run, ask: Asks, words_alone: Path, tmp_path: 
     assert list(contenders(alone)) == ["linear"]
     assert contenders(alone)["linear"]["figures"] == contenders(written)["linear"]["figures"]
     assert alone["verdicts"] == []
+    assert "fairness" not in alone
+
+
+def test_fairness_by_a_field(run: Run, ask: Asks, words_alone: Path, tmp_path: Path) -> None:
+    words = ("evaluate", "--shop", words_alone, "--split", "time", "--windows", 2)
+    told = ask(*words, "--fair-by", "brand", "--report", tmp_path / "report")
+    fair = told["fairness"]
+    assert (fair["by"], fair["at"]) == ("brand", 20)
+    groups = {row["group"]: row for row in fair["groups"]}
+    with Shop.open(words_alone) as shop:
+        splits = shop.splits("time", windows=2)
+    asked = pl.concat(split.train.catalog.table[c.BRAND].gather(split.target) for split in splits)
+    counts = dict(asked.drop_nulls().value_counts().iter_rows())
+    assert {name: row["targets"] for name, row in groups.items() if row["targets"]} == counts
+    for share in ("exposure", "merit"):
+        assert sum(row[share] for row in groups.values()) == pytest.approx(1)
+    judged = [row["treatment"] for row in fair["groups"] if row["judged"]]
+    assert judged == sorted(judged)
+    assert fair["figures"]["worst_treatment@20/judged"] == judged[0]
+    people = fair["people"]
+    assert sum(mean["requests"] for mean in people["means"].values()) == sum(map(len, splits))
+    assert people["gap"]["low"] <= people["gap"]["mid"] <= people["gap"]["high"]
+    picture, table = (tmp_path / "report" / name for name in ("fairness.png", "fairness.csv"))
+    assert told["files"][-2:] == [str(picture), str(table)]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "treatment_ratio@20" in pl.read_csv(table)["figure"]
+
+    printed = run(*words, "--fair-by", "brand").stdout
+    for row in fair["groups"][:15]:
+        line = next(each for each in printed.splitlines() if each.startswith(f"│ {row['group']} "))
+        assert f"{row['treatment']:.4f}" in line
+    assert f"{fair['figures']['treatment_difference@20']:.4f}" in printed
+    assert f"{people['gap']['mid']:.4f} ({people['gap']['low']:.4f}–" in printed
 
 
 def test_all_peers_but_the_shops_own_unless_some_are_named(run: Run, words_alone: Path) -> None:
@@ -194,6 +227,11 @@ def test_made_up_times_are_refused(run: Run, tmp_path: Path) -> None:
         (("evaluate", "--days", "0"), "must be above 0"),
         (("evaluate", "--days", "5000"), "more data, or fewer or shorter windows"),
         (("evaluate", "--budget", "soon"), "'soon' is no time"),
+        (("evaluate", "--fair-by", "colour"), "'colour' puts no items together; known are title"),
+        (
+            ("evaluate", "--fair-by", "attributes.a"),
+            "none has any attributes.a; take another field",
+        ),
         (("compare", "--with", "magic"), "magic cannot be compared; known are popular, recent"),
         (("compare", "--with", "ease,ease"), "ease, ease: each is named once"),
         (("compare", "--with", "linear"), "linear, linear: two contenders of one name"),

@@ -4,6 +4,7 @@ from itertools import count
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from tailrec.cli.app import (
@@ -15,12 +16,15 @@ from tailrec.cli.app import (
     ShopOption,
     open_shop,
 )
+from tailrec.cli.fairness import print_fairness
 from tailrec.cli.output import print_json, print_table, progress_bar
 from tailrec.cli.parse import names, numbers, pairs, seconds
 from tailrec.comparison import PEERS, Comparison, Rules, peers_named
 from tailrec.comparison_report import write_report
 from tailrec.comparison_words import SIGNS, headline
 from tailrec.data.exchange import write_splits
+from tailrec.fair_view import FairView, fair_view, group_items, write_fairness
+from tailrec.reranking.grouping import GROUP_WORDS
 from tailrec.verdicts import Verdict, judged
 
 SplitOption = Annotated[str, typer.Option(help="time, leave-one-out or cold.")]
@@ -43,6 +47,12 @@ def evaluate(
     budget: BudgetOption = "0",
     objective: ObjectiveOption = None,
     keep: KeepOption = None,
+    fair_by: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Tell, too, how fairly groups of items are shown, by a field: {GROUP_WORDS}.",
+        ),
+    ] = None,
     report: ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,6 +61,8 @@ def evaluate(
         goal = opened.recipe.goal(objective, keep)
         rules = Rules(tuple(numbers(at)), seconds(budget), goal)
         splits = opened.splits(split, windows=windows, days=days)
+        # Before the fits, which take long: a field that does not serve is told at once.
+        groups = None if fair_by is None else group_items(splits, fair_by, opened.recipe.tail)
         with progress_bar() as tell:
             done = count()
             comparison = opened.compare(
@@ -59,7 +71,11 @@ def evaluate(
                 progress=tell,
                 tell=lambda what: tell(f"evaluating {what}", next(done), len(splits)),
             )
-    _shown(comparison, split, report, as_json=as_json)
+        fair = None
+        if groups is not None:
+            rng = np.random.default_rng(opened.recipe.engine().seed)
+            fair = fair_view(comparison.contenders[0], splits, groups, at=rules.at, rng=rng)
+    _shown(comparison, split, report, fair, as_json=as_json)
 
 
 def compare(
@@ -117,13 +133,27 @@ def compare(
     _shown(comparison, split, report, as_json=as_json)
 
 
-def _shown(comparison: Comparison, split: str, report: Path | None, *, as_json: bool) -> None:
+def _shown(
+    comparison: Comparison,
+    split: str,
+    report: Path | None,
+    fair: FairView | None = None,
+    *,
+    as_json: bool,
+) -> None:
     """Print a comparison, and write its page where one is asked for."""
     files = write_report(comparison, report) if report else []
+    if report and fair:
+        files += write_fairness(fair, report)
     if as_json:
-        print_json({"split": split, **comparison.to_dict(), "files": [str(f) for f in files]})
+        told = {"split": split, **comparison.to_dict()} | (
+            {"fairness": fair.to_dict()} if fair else {}
+        )
+        print_json(told | {"files": [str(file) for file in files]})
         return
     print_comparison(comparison)
+    if fair:
+        print_fairness(fair)
     for file in files:
         typer.echo(file)
 
