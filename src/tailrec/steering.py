@@ -88,7 +88,11 @@ class Ledger:
 
 
 def counted(
-    slates: Iterable[tuple[list[str], Array]], attention: Float64Array, day: date
+    slates: Iterable[tuple[list[str], Array]],
+    attention: Float64Array,
+    day: date,
+    *,
+    impressions: bool = True,
 ) -> pl.DataFrame:
     """What slates add to the counters.
 
@@ -96,6 +100,7 @@ def counted(
         slates: item ids from the top down, and what each is expected to bring.
         attention: float64 [k], of the places.
         day: they were shown on, in UTC.
+        impressions: count them, too, as launches need it.
 
     Returns:
         kind, name, day and amount.
@@ -105,7 +110,9 @@ def counted(
     place = np.concatenate([np.zeros(0, np.int64), *(np.arange(len(names)) for names, _ in told)])
     worth = np.concatenate([np.zeros(0), *(own for _, own in told)])
     looked = attention[np.minimum(place, len(attention) - 1)]
-    items = pl.DataFrame({"name": ids, "exposure": looked, "impressions": np.ones(len(ids))})
+    items = pl.DataFrame({"name": ids, "exposure": looked})
+    if impressions:
+        items = items.with_columns(impressions=pl.lit(1.0))
     rows = items.group_by("name").sum().unpivot(index="name", variable_name="kind")
     brought = pl.DataFrame({"name": [""], "kind": ["worth"], "value": [float(worth @ looked)]})
     return pl.concat([rows, brought.select(rows.columns)]).select(

@@ -19,8 +19,8 @@ from tailrec.serving.standby import Standing
 from tailrec.shop import Shop
 from tailrec.steering import KEPT_DAYS, Controls, Helm, Ledger, counted
 
-EVERY_S: Final = 0.25
-"""Seconds between two looks at the counters; so old is what prices know of other workers."""
+EVERY_S: Final = 1.0
+"""Seconds between two looks at the counters; so old is what prices know of all that was shown."""
 FORGET_S: Final = 3_600.0
 MOST_KEPT: Final = 20_000
 """Slates that wait for the store, at most; the oldest are not counted."""
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class Control:
     """Counts what a worker shows, and knows what all workers showed.
 
-    A worker that is killed loses what it showed in its last quarter of a second. Close it.
+    A worker that is killed loses what it showed in its last second. Close it.
 
     Args:
         shop: whose slates are bent.
@@ -91,7 +91,7 @@ class Control:
             self._turn()
             self._said = ""
         except TailrecError as error:
-            # Every quarter of a second: once is enough.
+            # Every second: once is enough.
             if str(error) != self._said:
                 log.warning("slates are not steered anew: %s", error)
             self._said = str(error)
@@ -109,7 +109,10 @@ class Control:
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if waiting and looks is not None:
             try:
-                self._counters.add(counted(waiting, looks.attention, now.date()))
+                launches = self._recipe.launch.impressions > 0
+                self._counters.add(
+                    counted(waiting, looks.attention, now.date(), impressions=launches)
+                )
             except StoreError:
                 self._waiting.extendleft(reversed(waiting))
                 raise
