@@ -41,6 +41,7 @@ ROUTES = (
     Route("GET", "/v1/users/{user_id}/profile", "write"),
     Route("DELETE", "/v1/users/{user_id}", "admin"),
     Route("GET", "/v1/models", "admin"),
+    Route("GET", "/v1/reports/exposure", "admin"),
     Route("PUT", "/v1/models/current", "admin", {"version": "none"}),
     Route("GET", "/metrics", "read"),
 )
