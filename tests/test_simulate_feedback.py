@@ -10,12 +10,13 @@ import pytest
 from tailrec import columns as c
 from tailrec.errors import DataError
 from tailrec.items import PADDING, ItemsBatch
+from tailrec.reranking.exposure import Exposure
 from tailrec.reranking.launch import Launch
 from tailrec.simulate import SimulatedShop, Simulation, simulate
 from tailrec.simulate_answers import Stage, uniform
-from tailrec.simulate_arms import WithLaunches, by_model, by_popularity
-from tailrec.simulate_feedback import Day, feedback
-from tailrec.simulate_outcome import FIGURES, Outcome
+from tailrec.simulate_arms import WithExposure, by_model, by_popularity
+from tailrec.simulate_feedback import Arm, Day, feedback
+from tailrec.simulate_outcome import FIGURES, Outcome, pooled
 
 DAYS = 6
 DAY_S = 86_400
@@ -34,7 +35,7 @@ def outcome(shop: SimulatedShop) -> Outcome:
         "model": by_model,
         "again": by_model,
         "popular": by_popularity,
-        "launch": WithLaunches(Launch(impressions=15, places=2)),
+        "launch": WithExposure(launch=Launch(impressions=15, places=2)),
     }
     return feedback(shop, arms, days=DAYS, k=10, refit_days=3, traffic=3, milestone=15, seed=2)
 
@@ -234,7 +235,11 @@ def test_launches_bring_new_items_their_first_impressions(outcome: Outcome) -> N
 
 def test_days_on_which_hardly_anybody_comes_are_days_too() -> None:
     small = simulate(Simulation(n_users=20, n_items=60, n_days=20), seed=1)
-    arms = {"model": by_model, "launch": WithLaunches()}
+    goal = {"tier": ["tail"], "floor": 0.5}
+    arms: dict[str, Arm] = {
+        "model": by_model,
+        "launch": WithExposure(Exposure.parse({"goals": [goal]}), Launch(impressions=5)),
+    }
     got = feedback(small, arms, days=8, traffic=0.3, seed=3)
     assert 0 in np.bincount(got.day, minlength=8)
     assert got.totals()["impressions"].to_list() == [20 * len(got.day)] * 2
@@ -260,6 +265,57 @@ def test_the_hours_to_a_milestone_by_hand(shop: SimulatedShop) -> None:
     assert row["hours"] == pytest.approx((seconds[11] - shop.truth.born_s[item]) / 3600)
     others = got.launches.filter(pl.col(c.ITEM_ID) != name)
     assert others["hours"].null_count() == len(others) == stage.new.sum() - 1
+
+
+def test_several_worlds_are_pooled_as_different_people(
+    shop: SimulatedShop, outcome: Outcome
+) -> None:
+    other = feedback(
+        shop,
+        dict.fromkeys(outcome.figures, by_popularity),
+        days=3,
+        k=10,
+        traffic=3,
+        milestone=15,
+        seed=5,
+    )
+    whole = pooled([outcome, other])
+    n_first = len(outcome.day)
+    assert len(whole.visitors) == len(whole.day) == n_first + len(other.day)
+    assert not set(whole.visitors[:n_first].tolist()) & set(whole.visitors[n_first:].tolist())
+    rows = zip(
+        whole.totals().to_dicts(),
+        outcome.totals().to_dicts(),
+        other.totals().to_dicts(),
+        strict=True,
+    )
+    for both, one, two in rows:
+        for name in (*FIGURES, "visits", "launched"):
+            assert both[name] == pytest.approx(one[name] + two[name])
+    alone = pooled([outcome])
+    np.testing.assert_array_equal(alone.visitors, outcome.visitors)
+    with pytest.raises(DataError, match="2 outcomes with the arms"):
+        pooled([outcome, feedback(shop, {"model": by_model}, days=1, k=5)])
+    with pytest.raises(DataError, match="0 outcomes"):
+        pooled([])
+
+
+def test_a_course_is_the_ratio_of_the_sums_until_each_day(outcome: Outcome) -> None:
+    figure = "expected_sales"
+    course = outcome.course("model", figure, draws=50, rng=np.random.default_rng(0))
+    assert course["arm"].unique(maintain_order=True).to_list() == ["again", "popular", "launch"]
+    for row in course.iter_rows(named=True):
+        until = outcome.day <= row["day"]
+        own, base = (outcome.figures[arm][figure][until].sum() for arm in (row["arm"], "model"))
+        assert row["ratio"] == pytest.approx(own / base)
+        assert row["low"] <= row["ratio"] <= row["high"]
+    last = course.filter(pl.col("day") == DAYS - 1).select("arm", "ratio")
+    whole = outcome.ratios("model", figures=[figure], draws=50, rng=np.random.default_rng(0))
+    assert last.rows() == [
+        (arm, pytest.approx(ratio)) for arm, ratio in whole.select("arm", "ratio").rows()
+    ]
+    with pytest.raises(DataError, match="base 'nobody'"):
+        outcome.course("nobody", figure, rng=np.random.default_rng(0))
 
 
 def test_bad_input_is_refused(shop: SimulatedShop) -> None:

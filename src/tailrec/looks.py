@@ -23,6 +23,8 @@ PLACES: Final = 200
 """Places whose attention is known: the longest slate."""
 WIDTH: Final = 20 * POOL
 """Places of the slates a curve of responses is learnt from: the pool of a usual slate."""
+OPTIMISM: Final = 1.0
+"""Standard deviations by which a rate of purchases may be higher than is known."""
 REQUESTS: Final = 10_000
 """Requests it is learnt from, at most."""
 
@@ -110,7 +112,8 @@ def conversion_of(events: pl.DataFrame, ids: StrArray) -> Float32Array:
     bought = (pl.col(c.TYPE) == "purchase").sum().cast(pl.Float64).alias("bought")
     counts = events.group_by(c.ITEM_ID).agg(looked, bought)
     known = row.join(counts, on=c.ITEM_ID, how="left", maintain_order="left").fill_null(0.0)
-    return conversion(known["looks"].to_numpy(), known["bought"].to_numpy())
+    looks, purchases = known["looks"].to_numpy(), known["bought"].to_numpy()
+    return conversion(looks, purchases, optimism=OPTIMISM)
 
 
 def click_log(slates: pl.DataFrame, events: pl.DataFrame) -> ClickLog:

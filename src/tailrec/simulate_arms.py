@@ -1,19 +1,32 @@
-"""Ways of making slates to compare by `feedback`: the model's own, popularity, and launches."""
+"""Ways of making slates to compare by `feedback`: the model's own, popularity, and a service's."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from itertools import pairwise
+from operator import add
 from typing import Final
 
 import numpy as np
 
-from tailrec.items import Float32Array, ItemsBatch
+from tailrec.arrange import Arrangement, Launching, Steering, Worth, slates_of
+from tailrec.items import PADDING, Float32Array, Float64Array, ItemsBatch
 from tailrec.reranking.attention import dcg
-from tailrec.reranking.launch import Course, Launch, launched
-from tailrec.reranking.response import RESPONSE, ResponseCurve, fit_response
+from tailrec.reranking.conversion import conversion
+from tailrec.reranking.exposure import Exposure
+from tailrec.reranking.exposure_goals import CompiledGoals
+from tailrec.reranking.exposure_prices import WORTH, ExposureSums, goal_prices
+from tailrec.reranking.launch import Course, Launch
+from tailrec.reranking.response import ResponseCurve, fit_response
 from tailrec.simulate_feedback import Day
 
-_OFFERS: Final = 50
-_UNKNOWN: Final = 0.05
-"""Chance of a response before there is enough to learn it from."""
+RENEWALS: Final = 12
+"""Times a day at which an arm with controls looks at what it showed so far."""
+_UNKNOWN: Final = ResponseCurve("score", np.zeros(1), np.full(1, 0.05), 0.05, {})
+"""Of responses before there are enough to learn from."""
+
+Value = Callable[[Day], Float32Array]
+"""What a response to each item is worth on a day, float32 [I]."""
 
 
 def by_model(day: Day) -> ItemsBatch:
@@ -27,44 +40,96 @@ def by_popularity(day: Day) -> ItemsBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class WithLaunches:
-    """The model's slates, with promised impressions for items that came after the start.
-
-    Of the items that wait, each visit is offered the 50 that the engine likes best for it. How
-    likely a click is follows from the last days' slates, with the attention that DCG assumes.
+class Conversion:
+    """How often a look at an item ends in a purchase, as far as is known: the value of a click.
 
     Attributes:
-        recipe: what is promised.
+        optimism: see `reranking.conversion`.
     """
 
-    recipe: Launch = field(default_factory=lambda: Launch(impressions=100))
+    optimism: float = 0.0
+
+    def __call__(self, day: Day) -> Float32Array:
+        """float32 [I]; 1 for all where nothing was bought yet."""
+        return conversion(day.looks, day.purchases, optimism=self.optimism)
+
+
+@dataclass(frozen=True, slots=True)
+class WithExposure:
+    """What a service does with exposure goals and launches: pools, worth and prices, arranged.
+
+    Every two hours prices are made of the sums of what was shown, those of the window and those
+    of the one before, as a service makes them. What an item brings follows from the last days'
+    slates and clicks. Until there are enough of these nothing is steered.
+
+    Attributes:
+        exposure: goals; without any nothing is steered.
+        launch: what new items are promised.
+        value: what a response is worth; None: all the same.
+    """
+
+    exposure: Exposure = field(default_factory=Exposure)
+    launch: Launch = field(default_factory=Launch)
+    value: Value | None = None
 
     def __call__(self, day: Day) -> ItemsBatch:
         """The slates of a day."""
-        slates = day.engine.recommend(day.queries, day.k)
-        waiting = self.recipe.waiting(day.impressions, day.age_days)
+        curve = response_curve(day)
+        value = None if self.value is None else self.value(day)
+        worth = Worth(curve or _UNKNOWN, dcg(day.k), value)
+        plain = Arrangement(min(day.k, len(day.engine.ids)), worth=worth)
+        goals = self._goals(day) if self.exposure.goals and curve is not None else None
+        edges = np.linspace(0, len(day.queries), RENEWALS + 1).astype(int).tolist()
+        parts: list[ItemsBatch] = []
+        for number, (start, stop) in enumerate(pairwise(edges)):
+            queries = day.queries.rows(start, stop)
+            how = replace(plain, launching=self._launching(day, parts))
+            if goals is not None:
+                prices = self._prices(day, goals, parts, day.number + number / RENEWALS)
+                steering = Steering(goals.item_prices(prices), self.exposure.cost)
+                how = replace(how, steering=steering)
+            parts.append(slates_of(day.engine, queries, how))
+        return ItemsBatch.concat(parts)
+
+    def _goals(self, day: Day) -> CompiledGoals:
         assert day.queries.hidden is not None  # a Day always hides what is not for sale
-        asked = replace(day.queries, hidden=day.queries.hidden | ~waiting)
-        offers = day.engine.recommend(asked, _OFFERS)
-        offers = replace(offers, columns={RESPONSE: responses(day, offers)})
-        course = Course(day.impressions, day.exposure, day.clicks, day.age_days)
-        return launched(slates, offers, course, recipe=self.recipe, rng=day.rng)
+        return self.exposure.compiled(day.table, ~day.queries.hidden)
+
+    def _prices(
+        self, day: Day, goals: CompiledGoals, parts: list[ItemsBatch], now: float
+    ) -> Float64Array:
+        """float64 [G], from the window's sums and those of the window before."""
+        n_days = int(np.ceil(self.exposure.window_days))
+        past = [one.slates for one in day.past]
+        split = max(len(past) - (n_days - 1), 0)
+        before, lately = past[max(split - n_days, 0) : split], past[split:]
+        start = None
+        if sums := _sums(day, before):
+            start = goal_prices(goals, sums, days=len(before))
+        days = now - (day.number - len(lately))
+        sums = _sums(day, [*lately, *parts]) or ExposureSums.none(goals.n_items)
+        return goal_prices(goals, sums, days=days, start=start)
+
+    def _launching(self, day: Day, parts: list[ItemsBatch]) -> Launching | None:
+        """Launches as far as they have come by now."""
+        if not self.launch.impressions:
+            return None
+        n_items = len(day.engine.ids)
+        shown, looked = day.impressions.copy(), day.exposure.copy()
+        for part in parts:
+            there = part.ids != PADDING
+            at = np.broadcast_to(dcg(part.ids.shape[1]), part.ids.shape)[there]
+            shown += np.bincount(part.ids[there], minlength=n_items)
+            looked += np.bincount(part.ids[there], at, n_items)
+        course = Course(shown, looked, day.clicks, day.age_days)
+        return Launching(self.launch, course, self.launch.waiting(shown, day.age_days), day.rng)
 
 
-def responses(day: Day, pools: ItemsBatch) -> Float32Array:
-    """The chance of a click on every item of pools, as the slates of the last days tell.
-
-    Args:
-        day: with what was shown and clicked before.
-        pools: [B, P], scored by the day's engine, best first.
-
-    Returns:
-        float32 [B, P]; the same for all until enough was clicked to tell.
-    """
-    curve = response_curve(day)
-    if curve is None:
-        return np.full(pools.ids.shape, _UNKNOWN, np.float32)
-    return curve.probability(pools)
+def _sums(day: Day, slates: Sequence[ItemsBatch]) -> ExposureSums | None:
+    """What slates that were steered add up to; None where none was."""
+    steered = [one for one in slates if WORTH in one.columns and one.ids.size]
+    sums = [ExposureSums.of(one, dcg(day.k), len(day.engine.ids)) for one in steered]
+    return reduce(add, sums) if sums else None
 
 
 def response_curve(day: Day) -> ResponseCurve | None:

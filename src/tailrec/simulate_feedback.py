@@ -34,6 +34,7 @@ from tailrec.simulate import SimulatedShop
 from tailrec.simulate_answers import Answers, Stage
 from tailrec.simulate_outcome import Milestones, Outcome, figures_of, joined, numbered
 from tailrec.simulate_world import DAY_S
+from tailrec.tail.segments import tiers
 
 _REMEMBERED: Final = 7
 
@@ -65,8 +66,11 @@ class Day:
         impressions: float64 [I], showings of each item since the start.
         exposure: float64 [I], the same, each weighed by the attention its place gets.
         clicks: float64 [I].
+        looks: float64 [I], views and clicks since the history began.
+        purchases: float64 [I], likewise.
         age_days: float64 [I], since the item came; infinite where it was there at the start.
         tail: bool [I], items of the tail (`pareto`) at the start.
+        table: columns of `columns.ITEMS` and `tier`, by the events that the engine was fitted on.
         past: slates of the last seven days, oldest first.
         rng: the same for every arm.
     """
@@ -79,8 +83,11 @@ class Day:
     impressions: Float64Array
     exposure: Float64Array
     clicks: Float64Array
+    looks: Float64Array
+    purchases: Float64Array
     age_days: Float64Array
     tail: BoolArray
+    table: pl.DataFrame
     past: tuple[Shown, ...]
     rng: Generator
 
@@ -196,10 +203,12 @@ class _World:
         back = np.full(len(stage.new) + 1, PADDING, np.int32)  # the last is that of padding
         back[own] = np.arange(len(own), dtype=np.int32)
         past = tuple(
-            Shown(ItemsBatch(back[rows], slates.scores), clicked)
+            Shown(ItemsBatch(back[rows], slates.scores, slates.columns), clicked)
             for rows, slates, clicked in self.past
         )
         impressions, exposure, clicks = self.sums[:, own]
+        looks, purchases = self._counted("view", "click"), self._counted("purchase")
+        tier = np.array(c.TIERS)[tiers(self.engine.counts, "pareto")]
         return Day(
             number=number,
             engine=self.engine,
@@ -209,11 +218,20 @@ class _World:
             impressions=impressions,
             exposure=exposure,
             clicks=clicks,
+            looks=looks[own],
+            purchases=purchases[own],
             age_days=np.where(stage.new[own], age, np.inf),
             tail=stage.tail[own],
+            table=stage.shop.items[own].with_columns(pl.Series(c.TIER, tier, pl.String)),
             past=past,
             rng=np.random.default_rng([stage.seed, 1, number]),
         )
+
+    def _counted(self, *types: str) -> Float64Array:
+        """float64 [I], events of some types since the history began, by rows of the shop."""
+        ids = self.events.filter(pl.col(c.TYPE).is_in(types))[c.ITEM_ID]
+        rows = ids.cast(pl.Enum(self.stage.shop.items[c.ITEM_ID])).to_physical().to_numpy()
+        return np.bincount(rows, minlength=len(self.stage.new)).astype(np.float64)
 
     def _checked(self, slates: ItemsBatch, day: Day) -> Int32Array:
         """The ids of slates that are what they must be."""

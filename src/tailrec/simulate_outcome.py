@@ -165,11 +165,7 @@ class Outcome:
         Raises:
             DataError: there is no such arm or figure.
         """
-        if base not in self.figures or not set(figures) <= set(FIGURES):
-            raise DataError(
-                f"base {base!r} and figures {list(figures)}; there are the arms "
-                f"{', '.join(self.figures)} and the figures {', '.join(FIGURES)}"
-            )
+        self._check(base, figures)
         asked = [
             (arm, name)
             for arm in self.figures
@@ -186,9 +182,76 @@ class Outcome:
         )
         return pl.DataFrame(rows, schema=names, orient="row")
 
+    def course(self, base: str, figure: str, *, draws: int = 500, rng: Generator) -> pl.DataFrame:
+        """What every other arm had until each day for one of a base arm, as `ratios` says.
+
+        Args:
+            base: an arm.
+            figure: one of `FIGURES`.
+            draws: how many resamples.
+            rng: draws them.
+
+        Returns:
+            One row an arm and day: arm, day, low, ratio, high. Days on which the base had
+            nothing yet are left out.
+
+        Raises:
+            DataError: there is no such arm or figure.
+        """
+        self._check(base, [figure])
+        until = [self.day <= day for day in range(int(self.day.max(initial=-1)) + 1)]
+        asked = [
+            (arm, day)
+            for arm in self.figures
+            for day, those in enumerate(until)
+            if arm != base and self.figures[base][figure][those].any()
+        ]
+        of_base = self.figures[base][figure]
+        pairs = [
+            (self.figures[arm][figure] * until[day], of_base * until[day]) for arm, day in asked
+        ]
+        found = Bootstrap(self.visitors, draws=draws, rng=rng).ratios(pairs)
+        rows = [(*key, *one.interval) for key, one in zip(asked, found, strict=True)]
+        names = {"arm": pl.String, "day": pl.Int64} | dict.fromkeys(
+            ("low", "ratio", "high"), pl.Float64
+        )
+        return pl.DataFrame(rows, schema=names, orient="row")
+
+    def _check(self, base: str, figures: Sequence[str]) -> None:
+        if base not in self.figures or not set(figures) <= set(FIGURES):
+            raise DataError(
+                f"base {base!r} and figures {list(figures)}; there are the arms "
+                f"{', '.join(self.figures)} and the figures {', '.join(FIGURES)}"
+            )
+
+
+def pooled(outcomes: Sequence[Outcome]) -> Outcome:
+    """Worlds of several shops as one; their people are different people.
+
+    Bounds then say how sure figures are for these shops, not for shops of another kind.
+
+    Args:
+        outcomes: of the same arms.
+
+    Raises:
+        DataError: there is none, or arms differ.
+    """
+    arms = {tuple(one.figures) for one in outcomes}
+    if len(arms) != 1:
+        raise DataError(f"{len(outcomes)} outcomes with the arms {sorted(arms)}; give equal ones")
+    first = np.cumsum([0, *(int(one.visitors.max(initial=-1)) + 1 for one in outcomes)])
+    visitors = [one.visitors + at for one, at in zip(outcomes, first, strict=False)]
+    figures = {arm: joined([one.figures[arm] for one in outcomes]) for arm in outcomes[0].figures}
+    return Outcome(
+        np.concatenate(visitors).astype(np.int32),
+        np.concatenate([one.day for one in outcomes]),
+        figures,
+        pl.concat([one.launches for one in outcomes]),
+    )
+
 
 def joined(days: Sequence[Mapping[str, Float64Array]]) -> dict[str, Float64Array]:
-    """Figures of the visits of all days, one day after the other."""
+    """Figures of all visits, one day or world after the other."""
     return {name: np.concatenate([day[name] for day in days]) for name in FIGURES}
 
 

@@ -32,6 +32,16 @@ def test_no_purchases_and_purchases_without_looks() -> None:
     assert conversion(np.zeros(0), np.zeros(0)).shape == (0,)
 
 
+def test_optimism_raises_what_is_little_known_most() -> None:
+    looks, bought = np.array([1_000.0, 10.0, 0.0, 500.0]), np.array([200.0, 2.0, 0.0, 20.0])
+    plain = conversion(looks, bought)
+    raised = conversion(looks, bought, optimism=1.0) - plain
+    assert 0 < raised[0] < raised[1] < raised[2]
+    np.testing.assert_allclose(
+        conversion(looks, bought, optimism=2.0) - plain, 2 * raised, rtol=1e-4
+    )
+
+
 def test_bad_counts_are_refused() -> None:
     with pytest.raises(DataError, match="from 0 up"):
         conversion(np.array([1.0]), np.array([-1.0]))
