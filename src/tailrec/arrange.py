@@ -19,7 +19,7 @@ from tailrec.items import (
 )
 from tailrec.reranking.auction import SPONSORED, CompiledSponsored
 from tailrec.reranking.exposure_prices import WORTH, steered
-from tailrec.reranking.fairness import CompiledFairness
+from tailrec.reranking.fairness import CompiledFairness, fair
 from tailrec.reranking.fatigue import rested
 from tailrec.reranking.launch import LAUNCHED, Course, Launch, launched
 from tailrec.reranking.response import RESPONSE, ResponseCurve
@@ -181,6 +181,18 @@ class Arrangement:
         return bool(self.variety.strength or self.rules is not None or self.fairness is not None)
 
     @property
+    def offered(self) -> BoolArray:
+        """bool [I], or [1] for all: what may be launched or sold, as far as rules go.
+
+        What a rule never shows would win a place in vain, and nobody pays for a pin.
+        """
+        if self.rules is None:
+            return np.ones(1, np.bool_)
+        offered: BoolArray = self.rules.factor > 0
+        offered[self.rules.pins] = False
+        return offered
+
+    @property
     def sought(self) -> BoolArray | None:
         """bool [I], items looked for beyond the pool: those that are to be shown more."""
         sought = None if self.steering is None else self.steering.price > 0
@@ -274,12 +286,12 @@ def arranged(
     chosen = _chosen(engine, pools, queries, how)
     slates = _first(chosen, how.k)
     if how.launching is not None and how.worth is not None:
-        slates = _launched(engine, (pools, slates), queries, (how.launching, how.worth))
+        slates = _launched(engine, (pools, slates), queries, how)
     if how.selling is not None and how.worth is not None:
-        slates = _sold(engine, (pools, slates), queries, (how.selling, how.worth))
+        slates = _sold(engine, (pools, slates), queries, how)
     if how.rules is not None:
         # Rules pass items over: they are given the rest of the pool, too.
-        return _by_rules(how.rules, _above(slates, chosen, how.k), queries, how.k)
+        return _by_rules(how.rules, _above(slates, chosen), queries, how.k)
     return slates
 
 
@@ -307,7 +319,9 @@ def _chosen(engine: Engine, pools: ItemsBatch, queries: QueryBatch, how: Arrange
             had=(queries.ptr, queries.item),
         )
     if how.fairness is not None:
-        pools = how.fairness.placed(pools, width)
+        # The test is of the places that are seen, however many are handed on.
+        minimum = how.fairness.minimum(how.k)
+        pools = fair(pools, how.fairness.protected, width, minimum)
     columns = dict(pools.columns)
     scores = columns.pop(MODEL_SCORE, pools.scores)
     return ItemsBatch(pools.ids, scores, columns)
@@ -339,7 +353,8 @@ def _among(queries: QueryBatch, wanted: BoolArray) -> QueryBatch:
 
 def _joined(pools: ItemsBatch, more: ItemsBatch) -> ItemsBatch:
     """Pools with what else was proposed, each item once, best first."""
-    span = int(max(pools.ids.max(initial=0), more.ids.max(initial=0))) + 1
+    # One more than there are numbers: padding must not meet the last item of the row before.
+    span = int(max(pools.ids.max(initial=0), more.ids.max(initial=0))) + 2
     row = np.arange(len(pools), dtype=np.int64)[:, None] * span
     # What only fills up is not what was looked for.
     again = np.isin(row + more.ids, row + pools.ids) | (more.scores <= 0)
@@ -358,12 +373,15 @@ def _launched(
     engine: Engine,
     made: tuple[ItemsBatch, ItemsBatch],
     queries: QueryBatch,
-    how: tuple[Launching, Worth],
+    how: Arrangement,
 ) -> ItemsBatch:
-    (pools, slates), (launching, worth) = made, how
-    if not launching.waiting.any():
+    (pools, slates), launching, worth = made, how.launching, how.worth
+    assert launching is not None
+    assert worth is not None
+    waiting = launching.waiting & how.offered
+    if not waiting.any():
         return slates
-    offers = _offers(engine, pools, _among(queries, launching.waiting), worth)
+    offers = _offers(engine, pools, _among(queries, waiting), worth)
     slates = launched(slates, offers, launching.course, recipe=launching.recipe, rng=launching.rng)
     source = np.where(slates.columns[LAUNCHED], np.int8(3), slates.columns[SOURCE])
     return replace(slates, columns={**slates.columns, SOURCE: source})
@@ -373,12 +391,15 @@ def _sold(
     engine: Engine,
     made: tuple[ItemsBatch, ItemsBatch],
     queries: QueryBatch,
-    how: tuple[Selling, Worth],
+    how: Arrangement,
 ) -> ItemsBatch:
-    (pools, slates), (selling, worth) = made, how
+    (pools, slates), selling, worth = made, how.selling, how.worth
+    assert selling is not None
+    assert worth is not None
     mine = np.zeros(len(engine.ids), np.bool_)
     mine[selling.terms.items] = True
-    offers = selling.terms.offers(_offers(engine, pools, _among(queries, mine), worth))
+    found = _offers(engine, pools, _among(queries, mine & how.offered), worth)
+    offers = selling.terms.offers(found)
     slates = selling.terms.placed(
         slates, offers, offers.columns[RESPONSE], selling.bids, shown=selling.shown
     )
@@ -409,21 +430,20 @@ def _by_rules(rules: CompiledRules, pools: ItemsBatch, queries: QueryBatch, k: i
     return ItemsBatch(slates.ids, slates.scores, columns)
 
 
-def _above(slates: ItemsBatch, chosen: ItemsBatch, k: int) -> ItemsBatch:
-    """Slates, and below them what was chosen after the k-th place.
+def _above(slates: ItemsBatch, chosen: ItemsBatch) -> ItemsBatch:
+    """Slates, and below them all that was chosen, in case rules drop what was launched or sold.
 
-    An item that was launched or sold may stand below once more; rules place none twice.
+    Most items stand twice; rules place none twice.
     """
-    rest = chosen.ids[:, k:]
     columns = {}
     for name, values in slates.columns.items():
         below = chosen.columns.get(name)
         if below is None:
             nothing = 1 if name == c.PROPENSITY else -1 if values.dtype.kind == "i" else 0
             below = np.full(chosen.ids.shape, nothing, values.dtype)
-        columns[name] = np.concatenate([values, below[:, k:]], axis=1)
-    ids = np.concatenate([slates.ids, rest], axis=1)
-    return ItemsBatch(ids, np.concatenate([slates.scores, chosen.scores[:, k:]], axis=1), columns)
+        columns[name] = np.concatenate([values, below], axis=1)
+    ids = np.concatenate([slates.ids, chosen.ids], axis=1)
+    return ItemsBatch(ids, np.concatenate([slates.scores, chosen.scores], axis=1), columns)
 
 
 def _first(pools: ItemsBatch, k: int) -> ItemsBatch:

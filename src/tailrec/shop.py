@@ -26,6 +26,7 @@ from tailrec.artifact import (
 )
 from tailrec.assortment import Assortment
 from tailrec.comparison import Comparison, Entry, Rules, Tell, compare
+from tailrec.data.backend import aware
 from tailrec.data.histories import Histories, Weights, build_dataset, settle_repeats
 from tailrec.data.leaks import check_no_leak
 from tailrec.data.live import Live, impressions
@@ -304,7 +305,7 @@ class Shop:
         again = self.recipe.repurchase.fit(whole)
         model = Model.of(version, engine, data.catalog, self.recipe.search, again, card=card)
         if self.recipe.needs_looks:
-            model = replace(model, looks=self._looks(whole, recipe, features))
+            model = replace(model, looks=self._looks(whole, recipe, features, until))
         clear_leftovers(self.models)
         save_artifact(model.artifact(), self.models / version)
         set_current(self.models, version)
@@ -407,12 +408,22 @@ class Shop:
         """
         return self.store.delete_user(user_id)
 
-    def _looks(self, whole: Dataset, recipe: EngineRecipe, features: FeatureModel) -> Looks | None:
+    def _looks(
+        self,
+        whole: Dataset,
+        recipe: EngineRecipe,
+        features: FeatureModel,
+        until: datetime | None,
+    ) -> Looks | None:
         """How slates are looked at; None where nobody answered anything on validation."""
-        events = self.store.read("events", columns=[c.TYPE, c.SLATE_ID, c.ITEM_ID])
-        attention = attention_of(self.recipe.attention, self.store.read("slates"), events)
-        inner = inner_split(whole, self.recipe.histories.repeats)
+        wanted = [c.TYPE, c.SLATE_ID, c.ITEM_ID]
+        events = self.store.read("events", columns=wanted, until=until)
+        slates = self.store.read("slates")
+        if until is not None:
+            slates = slates.filter(pl.col(c.TIMESTAMP) < aware(until))
+        attention = attention_of(self.recipe.attention, slates, events)
         try:
+            inner = inner_split(whole, self.recipe.histories.repeats)
             bought = conversion_of(events, whole.catalog.ids)
             return learn_looks(recipe, inner, features, attention=attention, bought=bought)
         except DataError:

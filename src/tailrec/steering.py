@@ -58,6 +58,10 @@ class Ledger:
             grown[: len(amount)] = amount
             grown[slots] = own["amount"].to_numpy()
             self._amount[str(kind), str(day)] = grown
+        if len(rows):
+            newest = date.fromisoformat(self.days()[-1])
+            oldest = (newest - timedelta(days=KEPT_DAYS)).isoformat()
+            self._amount = {key: own for key, own in self._amount.items() if key[1] >= oldest}
 
     def slots(self, ids: StrArray) -> Int64Array:
         """int64 [I], where items are in the amounts; `PADDING` where nothing was counted."""
@@ -78,9 +82,9 @@ class Ledger:
         slot = np.array([self._slot.get("", PADDING)], np.int64)
         return float(self.amount("worth", slot, days)[0])
 
-    def days(self) -> list[str]:
-        """Days with any count, rising."""
-        return sorted({day for _, day in self._amount})
+    def days(self, kind: Kind | None = None) -> list[str]:
+        """Days with any count, or with one of a kind, rising."""
+        return sorted({day for own, day in self._amount if kind in (None, own)})
 
     def size(self) -> int:
         """How many names were counted so far; `slots` made before it grew are out of date."""
@@ -110,7 +114,7 @@ def counted(
     place = np.concatenate([np.zeros(0, np.int64), *(np.arange(len(names)) for names, _ in told)])
     worth = np.concatenate([np.zeros(0), *(own for _, own in told)])
     looked = attention[np.minimum(place, len(attention) - 1)]
-    items = pl.DataFrame({"name": ids, "exposure": looked})
+    items = pl.DataFrame({"name": pl.Series(ids, dtype=pl.String), "exposure": looked})
     if impressions:
         items = items.with_columns(impressions=pl.lit(1.0))
     rows = items.group_by("name").sum().unpivot(index="name", variable_name="kind")
@@ -126,6 +130,7 @@ class Controls:
 
     Attributes:
         version: of the model whose numbers it speaks in.
+        ids: object [I], the items by these numbers.
         worth: what items bring.
         goals: on exposure; None: there are none.
         sums: exposure in the window that counts.
@@ -134,9 +139,11 @@ class Controls:
         launch: what new items are promised, how far they have come and which wait.
         selling: campaigns and what they bid.
         spent: float64 [C], what they owe for this day's clicks.
+        days: since the sums began.
     """
 
     version: str
+    ids: StrArray
     worth: Worth
     goals: CompiledGoals | None = None
     sums: ExposureSums | None = None
@@ -145,6 +152,7 @@ class Controls:
     launch: tuple[Launch, Course, BoolArray] | None = None
     selling: tuple[CompiledSponsored, Float64Array] | None = None
     spent: Float64Array = field(default_factory=lambda: np.zeros(0))
+    days: float = 1.0
 
     def on(self, how: Arrangement, rng: Generator, shown: Int32Array | None = None) -> Arrangement:
         """An arrangement with all of it.
@@ -165,38 +173,36 @@ class Controls:
         )
 
     def covering(self, stand: Assortment) -> "Controls | None":
-        """The same for an assortment that may have got new items since; None for another model.
+        """The same for an assortment that is a little newer or older; None for another numbering.
 
         What is new has no price yet, waits for no launch and is in no campaign.
         """
-        n_items = len(stand.engine.ids)
-        if stand.model.version != self.version:
+        ids, n_fitted = stand.engine.ids, len(stand.model.texts)
+        n_items, n_common = len(ids), min(len(ids), len(self.ids))
+        late = slice(n_fitted, n_common)
+        if stand.model.version != self.version or not np.array_equal(ids[late], self.ids[late]):
             return None
+        if n_items == len(self.ids):
+            return self
         value, steering, launch, selling = (
             self.worth.value,
             self.steering,
             self.launch,
             self.selling,
         )
-        if value is not None and len(value) < n_items:
-            value = _longer(value, n_items, value.mean())
-        if steering is not None and len(steering.price) < n_items:
-            steering = replace(steering, price=_longer(steering.price, n_items, 0))
-        if launch is not None and len(launch[2]) < n_items:
-            course = launch[1]
-            course = Course(
-                _longer(course.shown, n_items, 0),
-                _longer(course.looked, n_items, 0),
-                _longer(course.clicks, n_items, 0),
-                _longer(course.age_days, n_items, np.inf),
-            )
-            launch = (launch[0], course, _longer(launch[2], n_items, 0))
-        if selling is not None and len(selling[0].ptr) <= n_items:
+        if value is not None:
+            value = _sized(value, n_items, value.mean())
+        if steering is not None:
+            steering = replace(steering, price=_sized(steering.price, n_items, 0))
+        if launch is not None:
+            launch = (launch[0], _course(launch[1], n_items), _sized(launch[2], n_items, 0))
+        if selling is not None:
             terms, bids = selling
-            ptr = _longer(terms.ptr, n_items + 1, terms.ptr[-1])
+            ptr = _sized(terms.ptr, n_items + 1, terms.ptr[-1])
             selling = (replace(terms, ptr=ptr), bids)
         return replace(
             self,
+            ids=ids,
             worth=replace(self.worth, value=value),
             steering=steering,
             launch=launch,
@@ -248,7 +254,9 @@ class Helm:
             )
         self._prepare(stand)
         value = stand.value(recipe.slate.value)
-        controls = Controls(stand.model.version, Worth(looks.curve, looks.attention, value))
+        controls = Controls(
+            stand.model.version, stand.engine.ids, Worth(looks.curve, looks.attention, value)
+        )
         if self._goals is not None:
             controls = self._steered(controls, self._goals, now)
         elif value is not None:  # in the order of worth, without a price on anything
@@ -281,12 +289,14 @@ class Helm:
         window = [(now - timedelta(days=ago)).date().isoformat() for ago in range(2 * n_days)]
         before, lately = self._sums(window[n_days:]), self._sums(window[:n_days])
         start = None if not before.total else goal_prices(goals, before, days=n_days)
-        known = [day for day in self._ledger.days() if day in window[:n_days]]
+        known = [day for day in self._ledger.days("exposure") if day in window[:n_days]]
         first = datetime.fromisoformat(known[0] if known else window[0]).replace(tzinfo=UTC)
         days = (now - first) / timedelta(days=1)
         prices = goal_prices(goals, lately, days=days, start=start)
         steering = Steering(goals.item_prices(prices), self._recipe.exposure.cost)
-        return replace(controls, goals=goals, sums=lately, prices=prices, steering=steering)
+        return replace(
+            controls, goals=goals, sums=lately, prices=prices, steering=steering, days=days
+        )
 
     def _sums(self, days: list[str]) -> ExposureSums:
         exposure = self._ledger.amount("exposure", self._slots, days)
@@ -305,8 +315,18 @@ class Helm:
         return recipe, course, recipe.waiting(shown, course.age_days)
 
 
-def _longer(values: Array, n: int, fill: float) -> Array:
-    return np.append(values, np.full(n - len(values), fill, values.dtype))
+def _course(course: Course, n_items: int) -> Course:
+    return Course(
+        _sized(course.shown, n_items, 0),
+        _sized(course.looked, n_items, 0),
+        _sized(course.clicks, n_items, 0),
+        _sized(course.age_days, n_items, np.inf),
+    )
+
+
+def _sized(values: Array, n: int, fill: float) -> Array:
+    """The first n values; where there are fewer, filled up."""
+    return np.append(values[:n], np.full(max(n - len(values), 0), fill, values.dtype))
 
 
 def _microseconds(moment: datetime) -> int:

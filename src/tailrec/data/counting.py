@@ -4,7 +4,19 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import polars as pl
-from sqlalchemy import TableClause, and_, cast, exists, func, literal, select, true, update
+from sqlalchemy import (
+    TableClause,
+    and_,
+    cast,
+    distinct,
+    exists,
+    func,
+    literal,
+    select,
+    true,
+    tuple_,
+    update,
+)
 
 from tailrec import columns as c
 from tailrec.data.backend import Connection, Database
@@ -60,12 +72,13 @@ def answered(
         literal("clicks"),
         given.item_id,
         literal(today()),
-        cast(func.count(), COUNTERS.c.amount.type),
+        cast(func.count(distinct(given.slate_id)), COUNTERS.c.amount.type),
     ).where(new)
     _add(database, connection, counted.group_by(given.item_id))
     placed = TABLES["placements"]
-    here = exists().where(
-        is_click, given.slate_id == placed.c.slate_id, given.item_id == placed.c.item_id
+    # Found by their key: there are more of them every day.
+    here = tuple_(placed.c.slate_id, placed.c.item_id).in_(
+        select(given.slate_id, given.item_id).where(is_click)
     )
     connection.run(update(placed).where(placed.c.clicked.is_(None), here).values(clicked=true()))
 

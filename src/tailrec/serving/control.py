@@ -114,7 +114,9 @@ class Control:
                     counted(waiting, looks.attention, now.date(), impressions=launches)
                 )
             except StoreError:
-                self._waiting.extendleft(reversed(waiting))
+                for slate in reversed(waiting):  # the oldest are given up
+                    if len(self._waiting) < MOST_KEPT:
+                        self._waiting.appendleft(slate)
                 raise
         self._ledger.read()
         spent = self._counters.spent(now.date()) if self._recipe.sponsored.campaigns else {}

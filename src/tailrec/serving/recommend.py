@@ -154,10 +154,12 @@ def _served(
             "items": items,
         }
     )
-    _log(caller, asked, body, answer, now)
-    shown = [item["item_id"] for item in items[: len(slate)]]
-    caller.front.control.note(shown, slate.columns.get(WORTH, np.zeros(len(slate), np.float32)))
+    # First what may fail: a slate that is not sent is not counted.
     _charge_later(caller, answer, slate, now)
+    _log(caller, asked, body, answer, now)
+    if asked.how.worth is not None:
+        shown = [item["item_id"] for item in items[: len(slate)]]
+        caller.front.control.note(shown, slate.columns.get(WORTH, np.zeros(len(slate))))
     _count(caller.front.name, answer)
     return sent(answer)
 

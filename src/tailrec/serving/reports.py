@@ -38,7 +38,7 @@ def _goals(controls: Controls) -> dict[str, object]:
     if goals is None or sums is None or prices is None:
         return {}
     given = goals.given(sums.exposure)
-    least, most = goals.least(sums.total, 1.0), goals.most(sums.total, 1.0)
+    least, most = goals.least(sums.total, controls.days), goals.most(sums.total, controls.days)
     missing = np.maximum(least - given, 0) + np.maximum(given - most, 0)
     worst = np.argsort(-missing, kind="stable")[:MOST_GOALS]
     told = tuple(
