@@ -17,6 +17,7 @@ from tailrec.arrange import (
     Steering,
     Variety,
     Worth,
+    _joined,
     pools_of,
     slates_of,
 )
@@ -28,6 +29,7 @@ from tailrec.reranking.exposure_prices import WORTH
 from tailrec.reranking.fairness import CompiledFairness
 from tailrec.reranking.launch import LAUNCHED, Course, Launch
 from tailrec.reranking.response import ResponseCurve
+from tailrec.reranking.rules import Rules
 from tailrec.reranking.rules_compiled import CompiledRules
 from tailrec.reranking.sponsored import Sponsored
 
@@ -281,3 +283,35 @@ def test_launches_take_places_of_the_slate_and_not_of_the_pool(
             slates = slates_of(engine, queries, bent)
             assert slates.ids.shape[1] == K
             assert slates.columns[LAUNCHED].any(axis=1).mean() > 0.5
+
+
+def test_padding_is_not_the_last_item_of_the_row_before() -> None:
+    source = np.zeros((2, 2), np.int8)
+    pools = ItemsBatch(
+        np.array([[0, 1], [2, PADDING]], np.int32),
+        np.array([[9, 8], [9, -np.inf]], np.float32),
+        {SOURCE: source},
+    )
+    more = ItemsBatch(
+        np.array([[5, PADDING], [5, PADDING]], np.int32),
+        np.array([[7, -np.inf], [7, -np.inf]], np.float32),
+        {SOURCE: source},
+    )
+    joined = _joined(pools, more)
+    assert [set(row[row != PADDING].tolist()) for row in joined.ids] == [{0, 1, 5}, {2, 5}]
+
+
+def test_a_pin_is_not_sold_and_what_is_buried_is_not_launched(
+    engine: Engine, queries: QueryBatch, terms: CompiledSponsored
+) -> None:
+    told = {"pin": [{"item": "i20", "position": 2}], "bury": [{"items": ["i40"], "factor": 0}]}
+    table = pl.DataFrame({c.ITEM_ID: [f"i{number}" for number in range(N_ITEMS)]})
+    own = Rules.parse(told).compiled(table)
+    selling = Selling(terms, np.array([2.0, 1.0]))
+    slates = slates_of(engine, queries, Arrangement(K, rules=own, worth=WORTH_OF, selling=selling))
+    may = np.array([20 not in queries[row].exclude for row in range(len(queries))])
+    assert (slates.ids[may, 1] == 20).all()
+    assert not (slates.columns[SPONSORED][may, 1] >= 0).any()
+    assert not (slates.ids == 40).any()
+    sold = slates.columns[SPONSORED] >= 0
+    assert set(np.unique(slates.ids[sold]).tolist()) <= {21}

@@ -297,3 +297,25 @@ def test_a_click_log_tells_people_apart() -> None:
     assert few.kind == "dcg"
     assert few.reason
     assert attention_of(Attention(kind="power", exponent=1), slates, events).attention[1] == 0.5
+
+
+def test_slates_without_a_place_are_counted_as_nothing(counters: Counters) -> None:
+    counters.add(counted([([], np.zeros(0))], dcg(2), NOW.date()))
+    rows, _ = counters.since()
+    assert rows["amount"].sum() == 0
+
+
+def test_controls_of_a_newer_catalogue_fit_an_older_one(
+    counters: Counters, stand: Assortment
+) -> None:
+    """A request may hold the catalogue of a moment ago."""
+    told = pl.DataFrame({c.ITEM_ID: ["new-1"], c.TITLE: ["a new lamp"]})
+    later = stand.after(told, (), stand.revision + 1)
+    made = controls_of(GOALS | {"launch": {"impressions": 10}}, counters, later)
+    covering = made.covering(stand)
+    assert covering is not None
+    assert covering.steering is not None
+    assert covering.launch is not None
+    assert len(covering.steering.price) == len(covering.launch[2]) == len(stand.engine.ids)
+    other = pl.DataFrame({c.ITEM_ID: ["another"], c.TITLE: ["a new vase"]})
+    assert made.covering(stand.after(other, (), stand.revision + 1)) is None
