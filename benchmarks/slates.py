@@ -144,7 +144,7 @@ Way = Callable[[Scene, float], ItemsBatch]
 
 def plain(scene: Scene, _: float) -> ItemsBatch:
     """As they are proposed."""
-    return _narrow(scene.pools)
+    return scene.pools.first(K)
 
 
 def varied(method: str) -> Way:
@@ -169,7 +169,7 @@ def penalised(scene: Scene, strength: float) -> ItemsBatch:
     # What only fills up stays below.
     scores = np.where(scene.pools.scores > 0, scene.pools.scores * factor, scene.pools.scores)
     order = np.argsort(-scores, axis=1, kind="stable")
-    return _narrow(ItemsBatch(scene.pools.ids, scores.astype(np.float32)).ordered(order))
+    return ItemsBatch(scene.pools.ids, scores.astype(np.float32)).ordered(order).first(K)
 
 
 def leaning(scene: Scene, strength: float) -> ItemsBatch:
@@ -202,12 +202,12 @@ def steered(floor: float) -> Way:
     def way(scene: Scene, cost: float) -> ItemsBatch:
         goals, wide = scene.goals(floor), scene.wide
         order = np.random.default_rng(0).permutation(len(wide))
-        pools = ItemsBatch(wide.ids[order], wide.scores[order])
+        pools = wide.rows(order)
         worth = scene.worth.of(pools)
         controller = Controller(goals, scene.attention, cost)
         slates, _ = controller.run(pools, worth, ExposureSums.none(goals.n_items))
         back = np.argsort(order)
-        return ItemsBatch(slates.ids[back], slates.scores[back])
+        return slates.rows(back)
 
     return way
 
@@ -352,29 +352,11 @@ def make_simulated(folder: Path) -> None:
 
 
 def _by_parts(queries: Any, way: Callable[[Any], ItemsBatch]) -> ItemsBatch:
-    """A way over requests, some at a time; short rows are padded to the widest."""
+    """A way over requests, some at a time."""
     parts = [
         way(queries.rows(n, min(n + 4096, len(queries)))) for n in range(0, len(queries), 4096)
     ]
-    width = max(part.ids.shape[1] for part in parts)
-    return ItemsBatch.concat(
-        [
-            ItemsBatch(
-                np.pad(part.ids, ((0, 0), (0, width - part.ids.shape[1])), constant_values=PADDING),
-                np.pad(
-                    part.scores,
-                    ((0, 0), (0, width - part.ids.shape[1])),
-                    constant_values=-np.inf,
-                ),
-                {"source": np.zeros((len(part), width), np.int8)},
-            )
-            for part in parts
-        ]
-    )
-
-
-def _narrow(pools: ItemsBatch) -> ItemsBatch:
-    return ItemsBatch(pools.ids[:, :K], pools.scores[:, :K])
+    return ItemsBatch.concat(parts)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """From requests to slates: candidates, then every step that arranges them, in one order."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
@@ -78,15 +79,15 @@ class Worth:
 
     def of(self, pools: ItemsBatch) -> Float32Array:
         """float32 [B, P], expected value of each item if it is looked at; 0 at padding."""
-        chance = self.curve.probability(pools)
-        return chance if self.value is None else chance * self.value[pools.ids]
+        return self.weighed(self.curve.probability(pools), pools.ids)
+
+    def weighed(self, chance: Float32Array, ids: Int32Array) -> Float32Array:
+        """float32 [B, P], chances of a response times what it is worth."""
+        return chance if self.value is None else chance * self.value[ids]
 
     def response(self, pools: ItemsBatch, offers: ItemsBatch) -> Float32Array:
         """float32 [B, M], the chance of a response to offers, judged beside the pools."""
-        both = ItemsBatch(
-            np.concatenate([pools.ids, offers.ids], axis=1),
-            np.concatenate([pools.scores, offers.scores], axis=1),
-        )
+        both = ItemsBatch(pools.ids, pools.scores).beside(offers)
         order = np.argsort(-both.scores, axis=1, kind="stable")
         chance = self.curve.probability(both.ordered(order))
         back = np.argsort(order, axis=1)
@@ -261,9 +262,9 @@ def pools_of(engine: Engine, queries: QueryBatch, how: Arrangement) -> ItemsBatc
     Returns:
         [B, P] best first, with the column `SOURCE`.
     """
-    pools = _proposed(engine, queries, how.pool)
-    if how.sought is not None:
-        pools = _joined(pools, _proposed(engine, _among(queries, how.sought), how.pool))
+    pools, sought = _proposed(engine, queries, how.pool), how.sought
+    if sought is not None:
+        pools = _joined(pools, _proposed(engine, _among(queries, sought), how.pool))
     pools = rested(pools, how.shown_rows, how.shown, how.fatigue)
     return pools if how.rules is None else how.rules.reweighted(pools)
 
@@ -284,15 +285,19 @@ def arranged(
         how: what is done with them.
     """
     chosen = _chosen(engine, pools, queries, how)
-    slates = _first(chosen, how.k)
-    if how.launching is not None and how.worth is not None:
-        slates = _launched(engine, (pools, slates), queries, how)
-    if how.selling is not None and how.worth is not None:
-        slates = _sold(engine, (pools, slates), queries, how)
+    slates = chosen.first(how.k)
+    if how.worth is not None:
+        offered = partial(_offered, engine, pools, worth=how.worth)
+        if how.launching is not None and (waiting := how.launching.waiting & how.offered).any():
+            slates = _launched(slates, offered(_among(queries, waiting)), how.launching)
+        if how.selling is not None:
+            on_offer = how.selling.terms.on_offer & how.offered
+            slates = _sold(slates, offered(_among(queries, on_offer)), how.selling)
     if how.rules is not None:
-        # Rules pass items over: they are given the rest of the pool, too.
-        return _by_rules(how.rules, _above(slates, chosen), queries, how.k)
-    return slates
+        # Rules pass items over, launched and sold ones, too: below are all that were chosen. Most
+        # stand twice then; rules place none twice.
+        slates = _by_rules(how.rules, slates.beside(chosen), queries, how.k)
+    return _certain(slates)
 
 
 def _chosen(engine: Engine, pools: ItemsBatch, queries: QueryBatch, how: Arrangement) -> ItemsBatch:
@@ -359,95 +364,50 @@ def _joined(pools: ItemsBatch, more: ItemsBatch) -> ItemsBatch:
     # What only fills up is not what was looked for.
     again = np.isin(row + more.ids, row + pools.ids) | (more.scores <= 0)
     again |= more.ids == PADDING
-    ids = np.concatenate([pools.ids, np.where(again, np.int32(PADDING), more.ids)], axis=1)
+    ids = np.where(again, np.int32(PADDING), more.ids)
     scores = np.where(again, np.float32(-np.inf), more.scores)
-    both = {
-        name: np.concatenate([values, more.columns[name]], axis=1)
-        for name, values in pools.columns.items()
-    }
-    whole = ItemsBatch(ids, np.concatenate([pools.scores, scores], axis=1), both)
+    whole = pools.beside(ItemsBatch(ids, scores, more.columns))
     return whole.ordered(np.argsort(-whole.scores, axis=1, kind="stable"))
 
 
-def _launched(
-    engine: Engine,
-    made: tuple[ItemsBatch, ItemsBatch],
-    queries: QueryBatch,
-    how: Arrangement,
-) -> ItemsBatch:
-    (pools, slates), launching, worth = made, how.launching, how.worth
-    assert launching is not None
-    assert worth is not None
-    waiting = launching.waiting & how.offered
-    if not waiting.any():
-        return slates
-    offers = _offers(engine, pools, _among(queries, waiting), worth)
-    slates = launched(slates, offers, launching.course, recipe=launching.recipe, rng=launching.rng)
-    source = np.where(slates.columns[LAUNCHED], np.int8(3), slates.columns[SOURCE])
-    return replace(slates, columns={**slates.columns, SOURCE: source})
-
-
-def _sold(
-    engine: Engine,
-    made: tuple[ItemsBatch, ItemsBatch],
-    queries: QueryBatch,
-    how: Arrangement,
-) -> ItemsBatch:
-    (pools, slates), selling, worth = made, how.selling, how.worth
-    assert selling is not None
-    assert worth is not None
-    mine = np.zeros(len(engine.ids), np.bool_)
-    mine[selling.terms.items] = True
-    found = _offers(engine, pools, _among(queries, mine & how.offered), worth)
-    offers = selling.terms.offers(found)
-    slates = selling.terms.placed(
-        slates, offers, offers.columns[RESPONSE], selling.bids, shown=selling.shown
-    )
-    source = np.where(slates.columns[SPONSORED] >= 0, np.int8(4), slates.columns[SOURCE])
-    columns = {**slates.columns, SOURCE: source}
-    if c.PROPENSITY in columns:  # what was bought was not drawn
-        columns[c.PROPENSITY] = np.where(columns[c.PROPENSITY] == 0, 1.0, columns[c.PROPENSITY])
-    return replace(slates, columns=columns)
-
-
-def _offers(engine: Engine, pools: ItemsBatch, queries: QueryBatch, worth: Worth) -> ItemsBatch:
+def _offered(engine: Engine, pools: ItemsBatch, queries: QueryBatch, *, worth: Worth) -> ItemsBatch:
     """The best items of requests for some items, with what they are expected to bring."""
     found = engine.recommend(queries, OFFERS)
     chance = worth.response(pools, found)
-    value = chance if worth.value is None else chance * worth.value[found.ids]
-    return ItemsBatch(found.ids, found.scores, {RESPONSE: chance, WORTH: value})
+    brings = worth.weighed(chance, found.ids)
+    return ItemsBatch(found.ids, found.scores, {RESPONSE: chance, WORTH: brings})
+
+
+def _launched(slates: ItemsBatch, offers: ItemsBatch, launching: Launching) -> ItemsBatch:
+    slates = launched(slates, offers, launching.course, recipe=launching.recipe, rng=launching.rng)
+    return _from(slates, slates.columns[LAUNCHED], "launch")
+
+
+def _sold(slates: ItemsBatch, offers: ItemsBatch, selling: Selling) -> ItemsBatch:
+    offers = selling.terms.offers(offers)
+    slates = selling.terms.placed(
+        slates, offers, offers.columns[RESPONSE], selling.bids, shown=selling.shown
+    )
+    return _from(slates, slates.columns[SPONSORED] >= 0, "sponsored")
 
 
 def _by_rules(rules: CompiledRules, pools: ItemsBatch, queries: QueryBatch, k: int) -> ItemsBatch:
     allowed: BoolArray | None = None if queries.hidden is None else ~queries.hidden
     left = (queries.exclude_ptr, queries.exclude)
     slates = rules.placed(pools, k, allowed=allowed, exclude=left)
-    source = slates.columns[SOURCE]
-    pinned = (source < 0) & (slates.ids != PADDING)
-    columns = {**slates.columns, SOURCE: np.where(pinned, np.int8(2), source)}
-    if c.PROPENSITY in columns:  # a pin is certain
-        columns[c.PROPENSITY] = np.where(pinned, 1.0, columns[c.PROPENSITY])
-    return ItemsBatch(slates.ids, slates.scores, columns)
+    return _from(slates, (slates.columns[SOURCE] < 0) & (slates.ids != PADDING), "rule")
 
 
-def _above(slates: ItemsBatch, chosen: ItemsBatch) -> ItemsBatch:
-    """Slates, and below them all that was chosen, in case rules drop what was launched or sold.
-
-    Most items stand twice; rules place none twice.
-    """
-    columns = {}
-    for name, values in slates.columns.items():
-        below = chosen.columns.get(name)
-        if below is None:
-            nothing = 1 if name == c.PROPENSITY else -1 if values.dtype.kind == "i" else 0
-            below = np.full(chosen.ids.shape, nothing, values.dtype)
-        columns[name] = np.concatenate([values, below], axis=1)
-    ids = np.concatenate([slates.ids, chosen.ids], axis=1)
-    return ItemsBatch(ids, np.concatenate([slates.scores, chosen.scores], axis=1), columns)
+def _from(slates: ItemsBatch, mask: BoolArray, source: str) -> ItemsBatch:
+    """The slates, saying of some places [B, K] what put an item there."""
+    code = np.where(mask, np.int8(SOURCES.index(source)), slates.columns[SOURCE])
+    return replace(slates, columns={**slates.columns, SOURCE: code})
 
 
-def _first(pools: ItemsBatch, k: int) -> ItemsBatch:
-    if pools.ids.shape[1] <= k:
-        return pools
-    columns = {name: values[:, :k] for name, values in pools.columns.items()}
-    return ItemsBatch(pools.ids[:, :k], pools.scores[:, :k], columns)
+def _certain(slates: ItemsBatch) -> ItemsBatch:
+    """The slates with a chance of 1 for what came after the draws: sold items, pins, the rest."""
+    chance = slates.columns.get(c.PROPENSITY)
+    if chance is None:
+        return slates
+    known = np.where(chance == 0, 1.0, chance)
+    return replace(slates, columns={**slates.columns, c.PROPENSITY: known})

@@ -1,6 +1,6 @@
 """What a shop has now: a model, and every change of the catalogue since it was fitted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, TypeVar
@@ -59,7 +59,7 @@ class Assortment:
     revision: int
     _masks: dict[str, BoolArray] = field(default_factory=dict, repr=False)
     _rules: dict[Rules, CompiledRules] = field(default_factory=dict, repr=False)
-    _fair: dict[str, CompiledFairness | None] = field(default_factory=dict, repr=False)
+    _fair: dict[Fairness, CompiledFairness | None] = field(default_factory=dict, repr=False)
     _groups: dict[str, Int32Array] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -153,17 +153,16 @@ class Assortment:
         """Protected items among these, None where none are; ready where asked before."""
         if fairness.protected is None:
             return None
-        key = fairness.model_dump_json()
-        if key not in self._fair:
-            _keep(self._fair, key, fairness.compiled(self.table))
-        return self._fair[key]
+        if fairness not in self._fair:
+            _keep(self._fair, fairness, fairness.compiled(self.table))
+        return self._fair[fairness]
 
     def variety(self, strength: float, method: Method, window: int | None) -> Variety:
         """How varied slates of these items are; see `reranking.variety`."""
         code = None
-        if method in ("categories", "interests"):
+        if strength and method in ("categories", "interests"):
             code = self.groups(c.CATEGORY)
-        elif method == "popularity":
+        elif strength and method == "popularity":
             code = self.tier.astype(np.int32)
         return Variety(strength, method, window, code)
 
@@ -206,6 +205,11 @@ class Assortment:
         known = looks.conversion
         late = np.full(len(self.engine.ids) - len(known), known.mean(), np.float32)
         return np.concatenate([known, late])
+
+    def numbers(self, ids: Iterable[str]) -> Int32Array:
+        """Catalogue numbers of those ids that are known, in their order."""
+        index = self.engine.index
+        return np.array([index[item_id] for item_id in ids if item_id in index], np.int32)
 
     def row(self, number: int) -> pl.DataFrame:
         """The row of one item."""

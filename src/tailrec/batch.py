@@ -167,7 +167,7 @@ class _People(NamedTuple):
             queries, how = self._asked(part)
             how = replace(how, worth=controls.worth, steering=seek)
             asked.append((part, queries, how))
-            pools.append(_as_wide(pools_of(self.stand.engine, queries, how), 2 * how.pool))
+            pools.append(pools_of(self.stand.engine, queries, how))
         whole = ItemsBatch.concat(pools)
         made = plan(
             whole,
@@ -186,7 +186,8 @@ class _People(NamedTuple):
                     self.stand.engine, pools[number], queries, replace(how, steering=steering)
                 )
             else:
-                own = _rows(made.slates, number * CHUNK, len(part))
+                start = number * CHUNK
+                own = made.slates.rows(slice(start, start + len(part)))
             tables.append(self._table(part, own))
         return tables, made
 
@@ -225,24 +226,6 @@ def _controls(shop: Shop, stand: Assortment) -> Controls | None:
 
 def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
     return (names[start : start + size] for start in range(0, len(names), size))
-
-
-def _rows(slates: ItemsBatch, start: int, n_rows: int) -> ItemsBatch:
-    own = slice(start, start + n_rows)
-    return ItemsBatch(slates.ids[own], slates.scores[own])
-
-
-def _as_wide(pools: ItemsBatch, width: int) -> ItemsBatch:
-    """Pools of one width, so that they can stand below each other."""
-    missing = width - pools.ids.shape[1]
-    if missing <= 0:
-        return pools
-
-    def padded(values: Array, fill: float) -> Array:
-        return np.pad(values, ((0, 0), (0, missing)), constant_values=fill)
-
-    columns = {name: padded(values, 0) for name, values in pools.columns.items()}
-    return ItemsBatch(padded(pools.ids, PADDING), padded(pools.scores, -np.inf), columns)
 
 
 def _check(user: str | None, users: str | None, out: Path | None) -> None:

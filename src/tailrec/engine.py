@@ -32,6 +32,7 @@ from tailrec.items import (
     ItemsBatch,
     QueryBatch,
     StrArray,
+    ragged_rows,
 )
 from tailrec.recipe import Recipe
 from tailrec.reranking.variety import Method, Sides, varied
@@ -334,9 +335,7 @@ def _without(queries: QueryBatch, rows: Int64Array, shown: Int32Array) -> QueryB
         rows: [R], those wanted.
         shown: int32 [R, k], items; padded.
     """
-    lengths = np.diff(queries.exclude_ptr)[rows]
-    start = np.concatenate([[0], np.cumsum(lengths)])
-    at = np.repeat(queries.exclude_ptr[rows] - start[:-1], lengths) + np.arange(start[-1])
+    start, at = ragged_rows(queries.exclude_ptr, rows)
     ptr, exclude = _joined(start, queries.exclude[at], shown != PADDING, shown)
     nothing = np.zeros(0, np.int32)
     none = nothing.astype(np.float32)

@@ -183,7 +183,7 @@ class Bench:
             for half in self.halves
         ]
         back = np.argsort(np.concatenate([half.rows for half in self.halves]))
-        return _rows(ItemsBatch.concat(parts), back)
+        return ItemsBatch.concat(parts).rows(back)
 
     def _measured(self, value: float, slates: ItemsBatch) -> Measured:
         # All requests in one call: the slates are known by their order.
@@ -243,21 +243,15 @@ class Bench:
         first, second = np.sort(self._order[:middle]), np.sort(self._order[middle:])
         halves = []
         for rows, others in ((first, second), (second, first)):
-            worth = Worth(fit_response(_rows(self._pools, others), hits[others]), self.attention)
-            shown = worth.of(_rows(self._pools, rows))[:, :K] @ self.attention
+            worth = Worth(fit_response(self._pools.rows(others), hits[others]), self.attention)
+            shown = worth.of(self._pools.rows(rows))[:, :K] @ self.attention
             mean = float(shown.mean() / self.attention.sum())
             # So high that every slate goes as far as its cost allows.
             price = np.where(self.tail, np.float32(CEILING * mean), np.float32(0))
-            asked, pools = self.split.queries.take(rows), _rows(wide, rows)
+            asked, pools = self.split.queries.take(rows), wide.rows(rows)
             halves.append(Half(rows, asked, pools, worth, Steering(price, 0.0)))
         return halves
 
 
 def _steered(half: Half, cost: float) -> Arrangement:
     return Arrangement(K, worth=half.worth, steering=replace(half.steering, cost=cost))
-
-
-def _rows(batch: ItemsBatch, rows: Int64Array) -> ItemsBatch:
-    """Some requests' items."""
-    columns = {name: values[rows] for name, values in batch.columns.items()}
-    return ItemsBatch(batch.ids[rows], batch.scores[rows], columns)

@@ -102,15 +102,66 @@ class ItemsBatch:
         columns = {name: put(values) for name, values in self.columns.items()}
         return ItemsBatch(put(self.ids), put(self.scores), columns)
 
+    def placed(self, places: Int32Array) -> "ItemsBatch":
+        """What stands at some places of every row, [B, W]; nothing where they are `PADDING`."""
+        taken, empty = self.ordered(np.maximum(places, 0)), places == PADDING
+        ids = np.where(empty, np.int32(PADDING), taken.ids)
+        return ItemsBatch(ids, np.where(empty, np.float32(-np.inf), taken.scores), taken.columns)
+
+    def rows(self, chosen: Array | slice) -> "ItemsBatch":
+        """Some rows, by a slice, numbers or a mask."""
+        columns = {name: values[chosen] for name, values in self.columns.items()}
+        return ItemsBatch(self.ids[chosen], self.scores[chosen], columns)
+
+    def first(self, k: int) -> "ItemsBatch":
+        """The first k places of every row."""
+        columns = {name: values[:, :k] for name, values in self.columns.items()}
+        return ItemsBatch(self.ids[:, :k], self.scores[:, :k], columns)
+
+    def beside(self, other: "ItemsBatch") -> "ItemsBatch":
+        """Rows with those of another batch behind them; columns the other lacks are `blank`."""
+
+        def both(name: str, values: Array) -> Array:
+            more = other.columns.get(name)
+            lacking = more is None
+            filled = blank(other.ids.shape, values.dtype) if lacking else more
+            return np.concatenate([values, filled], axis=1)
+
+        return ItemsBatch(
+            np.concatenate([self.ids, other.ids], axis=1),
+            np.concatenate([self.scores, other.scores], axis=1),
+            {name: both(name, values) for name, values in self.columns.items()},
+        )
+
     @classmethod
     def concat(cls, parts: "list[ItemsBatch]") -> "ItemsBatch":
-        """Batches of one width below each other; columns common to all are kept."""
+        """Batches below each other, padded to the widest; columns common to all are kept."""
         common = set(parts[0].columns).intersection(*(p.columns for p in parts))
+        width = max(part.ids.shape[1] for part in parts)
+
+        def joined(arrays: list[Array], fill: object = None) -> Array:
+            return np.concatenate([_widened(values, width, fill) for values in arrays])
+
         return cls(
-            np.concatenate([p.ids for p in parts]),
-            np.concatenate([p.scores for p in parts]),
-            {name: np.concatenate([p.columns[name] for p in parts]) for name in sorted(common)},
+            joined([p.ids for p in parts], PADDING),
+            joined([p.scores for p in parts], -np.inf),
+            {name: joined([p.columns[name] for p in parts]) for name in sorted(common)},
         )
+
+
+def blank(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """What stands for missing values of a column: -1 in whole numbers, else 0, false or None."""
+    fill = -1 if dtype.kind == "i" else None if dtype.kind == "O" else 0
+    return np.full(shape, fill, dtype)
+
+
+def _widened(values: Array, width: int, fill: object = None) -> Array:
+    """Values [B, W] padded at the end to a width, with `blank` where no fill is given."""
+    shape = (len(values), width - values.shape[1])
+    if not shape[1]:
+        return values
+    more = blank(shape, values.dtype) if fill is None else np.full(shape, fill, values.dtype)
+    return np.concatenate([values, more], axis=1)
 
 
 @dataclass(frozen=True, slots=True)

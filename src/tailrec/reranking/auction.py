@@ -11,11 +11,13 @@ from tailrec.errors import DataError
 from tailrec.items import (
     PADDING,
     Array,
+    BoolArray,
     Float32Array,
     Float64Array,
     Int32Array,
     Int64Array,
     ItemsBatch,
+    blank,
 )
 from tailrec.kernels import compiled, kernel_view
 
@@ -64,7 +66,12 @@ class CompiledSponsored:
     @property
     def items(self) -> Int32Array:
         """int32 [S], catalogue numbers of the items that any campaign is about."""
-        return np.flatnonzero(np.diff(self.ptr)).astype(np.int32)
+        return np.flatnonzero(self.on_offer).astype(np.int32)
+
+    @property
+    def on_offer(self) -> BoolArray:
+        """bool [I], the items that any campaign is about."""
+        return np.asarray(np.diff(self.ptr) > 0)
 
     def bids(self, now: int, spent: Float64Array) -> Float64Array:
         """What each campaign bids for a click at an instant.
@@ -125,7 +132,7 @@ class CompiledSponsored:
         whose[row, at] = self.campaign[self.ptr[item] + nth]
         columns = {CAMPAIGN: whose}
         for name, values in pools.columns.items():
-            columns[name] = _blank(shape, values.dtype)
+            columns[name] = blank(shape, values.dtype)
             columns[name][row, at] = values[row, place]
         return ItemsBatch(ids, scores, columns)
 
@@ -262,12 +269,6 @@ def paced(budget: Float64Array, spent: Float64Array, gone: Float64Array) -> Floa
     return np.where(spent < budget, np.clip(falling, 0, 1), 0)
 
 
-def _blank(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
-    """What stands for missing values: -1 in whole numbers, else 0, false or None."""
-    fill = -1 if dtype.kind == "i" else None if dtype.kind == "O" else 0
-    return np.full(shape, fill, dtype)
-
-
 def _carried(
     slates: ItemsBatch,
     offers: ItemsBatch,
@@ -288,7 +289,7 @@ def _carried(
         return out
 
     columns = {
-        name: put(values, offers.columns.get(name), _blank(own.shape, values.dtype))
+        name: put(values, offers.columns.get(name), blank(own.shape, values.dtype))
         for name, values in slates.columns.items()
     }
     mark = np.full(own.shape, ORGANIC, np.int16)

@@ -215,13 +215,9 @@ def checked(
 
 def taken(pools: ItemsBatch, worth: Float32Array, places: Int32Array) -> ItemsBatch:
     """Slates of the items at places int32 [B, K] of their pools, with the column `WORTH`."""
-    at = np.maximum(places, 0)
-    slates = ItemsBatch(pools.ids, pools.scores, {**pools.columns, WORTH: worth}).ordered(at)
-    empty = places == PADDING
-    ids = np.where(empty, np.int32(PADDING), slates.ids)
-    scores = np.where(empty, np.float32(-np.inf), slates.scores)
-    columns = {**slates.columns, WORTH: np.where(empty, np.float32(0), slates.columns[WORTH])}
-    return ItemsBatch(ids, scores, columns)
+    slates = ItemsBatch(pools.ids, pools.scores, {**pools.columns, WORTH: worth}).placed(places)
+    known = np.where(places == PADDING, np.float32(0), slates.columns[WORTH])
+    return ItemsBatch(slates.ids, slates.scores, {**slates.columns, WORTH: known})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -267,11 +263,16 @@ class Controller:
             rows = slice(first, first + self.between)
             now = days[0] + (days[1] - days[0]) * first / max(len(pools), 1)
             prices = goal_prices(self.goals, sums, days=now, start=self.start)
-            columns = {name: values[rows] for name, values in pools.columns.items()}
-            part = ItemsBatch(pools.ids[rows], pools.scores[rows], columns)
             item_price = self.goals.item_prices(prices)
             parts.append(
-                steered(part, worth[rows], item_price, k, attention=self.attention, cost=self.cost)
+                steered(
+                    pools.rows(rows),
+                    worth[rows],
+                    item_price,
+                    k,
+                    attention=self.attention,
+                    cost=self.cost,
+                )
             )
             sums += ExposureSums.of(parts[-1], self.attention, self.goals.n_items)
         return ItemsBatch.concat(parts), sums

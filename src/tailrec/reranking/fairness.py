@@ -184,8 +184,7 @@ def fair(pools: ItemsBatch, protected: BoolArray, k: int, minimum: Int32Array) -
         kernel_view(minimum, np.int32),
         (places, lifted),
     )
-    # A slate is short only where its pool is: the last place of such a pool is padding.
-    slates = pools.ordered(np.where(places == PADDING, pools.ids.shape[1] - 1, places))
+    slates = pools.placed(places)
     return ItemsBatch(slates.ids, slates.scores, {**slates.columns, LIFTED: lifted})
 
 

@@ -309,18 +309,7 @@ def _carried(
 ) -> ItemsBatch:
     """Slates by places in slates + offers [B, K], with the columns of the slates."""
     width = slates.ids.shape[1]
-    columns = {}
-    for name, values in slates.columns.items():
-        other = offers.columns.get(name)
-        if other is None:
-            lacking = -1 if values.dtype.kind == "i" else None if values.dtype == object else 0
-            other = np.full(offers.ids.shape, lacking, values.dtype)
-        columns[name] = np.concatenate([values, other], axis=1)
-    both = ItemsBatch(
-        np.concatenate([slates.ids, offers.ids], axis=1),
-        np.concatenate([slates.scores, offers.scores], axis=1),
-        columns,
-    ).ordered(at)
+    both = slates.beside(offers).ordered(at)
     before = slates.columns.get(c.PROPENSITY)
     if before is not None:
         own = np.where(at < width, at, 0)

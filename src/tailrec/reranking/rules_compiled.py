@@ -16,6 +16,7 @@ from tailrec.items import (
     Int32Array,
     Int64Array,
     ItemsBatch,
+    blank,
 )
 from tailrec.kernels import compiled, kernel_view
 
@@ -178,9 +179,7 @@ def _carried(pools: ItemsBatch, ids: Int32Array, places: Int32Array, rule: Int8A
     columns = {}
     for name, values in pools.columns.items():
         columns[name] = values[at]
-        columns[name][lacking] = (
-            -1 if values.dtype.kind == "i" else None if values.dtype == object else 0
-        )
+        columns[name][lacking] = blank((1,), values.dtype)
     return ItemsBatch(ids, scores, columns | {RULE: rule})
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from tailrec.errors import DataError
 from tailrec.items import (
     PADDING,
-    Array,
     Float32Array,
     Int32Array,
     Int64Array,
@@ -99,7 +98,7 @@ def varied(
     width = min(max(width or k, k), pools.ids.shape[1])
     n_steps = int(np.ceil(strength * STEPS))
     if n_steps == 0 or k == 0:
-        return _taken(pools, np.tile(np.arange(width), (len(pools), 1)))
+        return pools.placed(np.tile(np.arange(width), (len(pools), 1)))
     places = np.empty((len(pools), width), np.int32)
     # A window as long as a slate is none; it must not end before what is returned does.
     span = width if window is None or window >= k else window
@@ -115,7 +114,7 @@ def varied(
             places[own] = _most_varied(made(own), part, n_steps, (k, width))
 
     over_rows(len(pools), work)
-    return _taken(pools, places)
+    return pools.placed(places)
 
 
 def _most_varied(variety: Variety, pool: Pool, n_steps: int, sizes: tuple[int, int]) -> Int32Array:
@@ -155,15 +154,6 @@ def _maker(
         return lambda rows: Categories(code[rows], window)
     had_ptr, had = kernel_view(sides.had_ptr, np.int64), kernel_view(sides.had, np.int32)
     return lambda rows: Calibrated(code[rows], had_ptr[rows.start : rows.stop + 1], had)
-
-
-def _taken(pools: ItemsBatch, places: Array) -> ItemsBatch:
-    """What stands at some places [B, width] of pools; nothing where they are padding."""
-    slates = pools.ordered(np.maximum(places, 0))
-    shown = places != PADDING
-    ids = np.where(shown, slates.ids, np.int32(PADDING))
-    scores = np.where(shown, slates.scores, np.float32(-np.inf))
-    return ItemsBatch(ids, scores, slates.columns)
 
 
 def _check(pools: ItemsBatch, k: int, strength: float, method: Method, sides: Sides) -> None:

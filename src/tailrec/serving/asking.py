@@ -103,7 +103,7 @@ def understood(
         history.query(tail=tail, hidden=hidden),
         _seen(recipe, scene, body),
         stand.model.again_days,
-        known_numbers(standing, [*body.exclude, *leaving, *filter(None, [body.item_id])]),
+        standing.stand.numbers([*body.exclude, *leaving, *filter(None, [body.item_id])]),
     )
     tired = _shown_in_vain(standing, moment, recipe)
     how = Arrangement(
@@ -145,12 +145,6 @@ def _check_may_ask(caller: Caller, wanted: Filter, at: str) -> None:
         raise FilterError(at, "cost is not for keys that may only read")
 
 
-def known_numbers(standing: Standing, ids: Sequence[str]) -> Int32Array:
-    """Catalogue numbers of those ids that are known."""
-    index = standing.stand.engine.index
-    return np.array([index[item_id] for item_id in ids if item_id in index], np.int32)
-
-
 def number_of(standing: Standing, item_id: str) -> int:
     """Catalogue number of an item that is in the shop.
 
@@ -165,7 +159,7 @@ def number_of(standing: Standing, item_id: str) -> int:
 
 def _among(standing: Standing, ids: Sequence[str]) -> BoolArray:
     there = np.zeros(len(standing.stand.hidden), bool)
-    there[known_numbers(standing, ids)] = True
+    there[standing.stand.numbers(ids)] = True
     return there
 
 
@@ -258,4 +252,4 @@ def _shown_in_vain(standing: Standing, moment: Moment, recipe: ShopRecipe) -> In
     latest = max(moment.now, int(moment.shown_at[0]))
     since = latest - recipe.slate.fatigue_days * DAY_US
     lately = [ids for ids, at in zip(moment.shown, moment.shown_at, strict=True) if at >= since]
-    return known_numbers(standing, [item_id for ids in lately for item_id in ids])
+    return standing.stand.numbers([item_id for ids in lately for item_id in ids])

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -134,13 +134,8 @@ def _shown_today(controls: Controls, stand: Assortment, moment: Moment) -> Int32
     day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     for item_ids, at in zip(moment.shown, moment.shown_at, strict=True):
         if at >= day.timestamp() * 1e6:
-            counts[0, _campaigns(terms.ptr, terms.campaign, _numbers(stand, item_ids))] += 1
+            counts[0, _campaigns(terms.ptr, terms.campaign, stand.numbers(item_ids))] += 1
     return counts
-
-
-def _numbers(stand: Assortment, item_ids: Sequence[str]) -> Int32Array:
-    index = stand.engine.index
-    return np.array([index[item_id] for item_id in item_ids if item_id in index], np.int32)
 
 
 def _campaigns(ptr: Array, campaign: Array, numbers: Int32Array) -> Array:
