@@ -25,6 +25,7 @@ STEPS = (
     ("data",),
     ("tail",),
     ("features",),
+    ("training",),
     ("graph",),
     ("candidates", "ranking", "reranking", "evaluation"),
     ("engine",),
@@ -52,9 +53,14 @@ STEPS = (
 )
 STEP_OF = {room: step for step, rooms in enumerate(STEPS) for room in rooms}
 ONLY_IN = {
-    "torch": {"features", "candidates", "ranking", "assistant"},
-    "transformers": {"features", "candidates", "ranking", "assistant"},
-    "sentence_transformers": {"features", "candidates", "ranking", "assistant"},
+    "torch": {"features", "training", "candidates", "ranking", "assistant"},
+    "transformers": {"features", "training", "candidates", "ranking", "assistant"},
+    "sentence_transformers": {"features", "training", "candidates", "ranking", "assistant"},
+    "accelerate": {"training"},
+    "peft": {"training"},
+    "opacus": {"training"},
+    "tensorboard": {"training"},
+    "wandb": {"training"},
     "fastapi": {"serving"},
     "uvicorn": {"serving"},
     "prometheus_client": {"serving"},

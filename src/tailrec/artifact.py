@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -25,6 +25,8 @@ from safetensors.numpy import save_file
 from tailrec.errors import ArtifactError
 from tailrec.files import sync, whole_file
 from tailrec.items import Array, Int64Array, StrArray
+
+V = TypeVar("V")
 
 RECIPE = "recipe.toml"
 ARRAYS = "arrays.safetensors"
@@ -176,7 +178,7 @@ def unpack_strings(data: Array, bounds: Int64Array) -> StrArray:
     return np.array(values, dtype=object)
 
 
-def under(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+def under(arrays: Mapping[str, V], prefix: str) -> dict[str, V]:
     """The arrays whose names start with a prefix, without it."""
     return {
         name.removeprefix(prefix): values

@@ -1,0 +1,1 @@
+"""Teaching encoders: what the shop's words and behaviour add to a language model."""
