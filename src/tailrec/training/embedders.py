@@ -1,0 +1,134 @@
+"""Items to vectors with a gradient: a whole encoder, or a linear map of vectors made before."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense
+from torch.nn.functional import normalize
+
+from tailrec.items import Array, Float32Array
+
+Vary = Callable[[Sequence[str], Generator], list[str]]
+"""Texts to other texts that say the same."""
+
+_CHUNK = 64
+"""Texts encoded at once: those of like length, so that little is padding."""
+
+
+class Embedder(Protocol):
+    """What is trained, as items see it.
+
+    Attributes:
+        module: its parameters are trained.
+    """
+
+    module: torch.nn.Module
+
+    def prepare(self, items: Array, rng: Generator) -> Any:
+        """What `embed` takes, for some items [N]."""
+        ...
+
+    def embed(self, prepared: Any) -> torch.Tensor:
+        """[N, D], unit length, with a gradient."""
+        ...
+
+    def encode(self, items: Array) -> Float32Array:
+        """float32 [N, D], unit length, without a gradient; zero where an item has no text."""
+        ...
+
+
+class TextEmbedder:
+    """A whole encoder over the items' texts.
+
+    Attributes:
+        module: the encoder.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        model: SentenceTransformer,
+        texts: Sequence[str],
+        *,
+        vary: Vary | None = None,
+    ) -> None:
+        self.module = module
+        self._model = model
+        self._texts = np.array(texts, dtype=object)
+        self._vary = vary
+
+    def prepare(self, items: Array, rng: Generator) -> list[tuple[Array, dict[str, Any]]]:
+        """Tokens of the items' texts, varied where the recipe asks for it, in chunks."""
+        texts: list[str] = self._texts[items].tolist()
+        if self._vary is not None:
+            texts = self._vary(texts, rng)
+        return self._chunks(texts)
+
+    def embed(self, prepared: list[tuple[Array, dict[str, Any]]]) -> torch.Tensor:
+        """[N, D], unit length, with a gradient."""
+        device = next(self.module.parameters()).device
+        parts = []
+        for _, tokens in prepared:
+            there = {n: v.to(device) if hasattr(v, "to") else v for n, v in tokens.items()}
+            parts.append(self._model(there)["sentence_embedding"])
+        order = np.concatenate([rows for rows, _ in prepared])
+        back = torch.as_tensor(np.argsort(order), device=device)
+        return normalize(torch.cat(parts)[back], dim=1)
+
+    def encode(self, items: Array) -> Float32Array:
+        """float32 [N, D], unit length; zero where an item has no text."""
+        texts: list[str] = self._texts[items].tolist()
+        with torch.no_grad():
+            vectors = self.embed(self._chunks(texts)).float().cpu().numpy()
+        vectors[[not text.strip() for text in texts]] = 0
+        return np.asarray(vectors, np.float32)
+
+    def _chunks(self, texts: list[str]) -> list[tuple[Array, dict[str, Any]]]:
+        lengths = np.array([len(text) for text in texts])
+        order = np.argsort(-lengths, kind="stable")
+        pieces = [order[start : start + _CHUNK] for start in range(0, len(order), _CHUNK)]
+        return [(rows, dict(self._model.preprocess([texts[r] for r in rows]))) for rows in pieces]
+
+
+class MapEmbedder:
+    """A linear map, added to vectors that stay as they are: what two cores can learn in minutes.
+
+    Attributes:
+        module: the map; it begins as zero, so that training starts from the vectors as they are.
+    """
+
+    def __init__(self, vectors: Float32Array) -> None:
+        width = vectors.shape[1]
+        self.module: torch.nn.Module = Dense(
+            width,
+            width,
+            bias=False,
+            activation_function=torch.nn.Identity(),
+            init_weight=torch.zeros(width, width),
+            use_residual=True,
+        )
+        self._vectors = torch.as_tensor(vectors)
+        self._told = np.any(vectors, axis=1)
+
+    def prepare(self, items: Array, rng: Generator) -> torch.Tensor:
+        """The items' vectors."""
+        del rng
+        return self._vectors[torch.as_tensor(np.asarray(items, np.int64))]
+
+    def embed(self, prepared: torch.Tensor) -> torch.Tensor:
+        """[N, D], unit length, with a gradient."""
+        device = next(self.module.parameters()).device
+        mapped = self.module({"sentence_embedding": prepared.to(device)})
+        return normalize(mapped["sentence_embedding"], dim=1)
+
+    def encode(self, items: Array) -> Float32Array:
+        """float32 [N, D], unit length; zero where an item has no text."""
+        with torch.no_grad():
+            prepared = self.prepare(items, np.random.default_rng(0))
+            vectors = self.embed(prepared).float().cpu().numpy()
+        vectors[~self._told[items]] = 0
+        return np.asarray(vectors, np.float32)
