@@ -20,6 +20,7 @@ STEPS = (
         "cost",
         "pages",
         "kernels",
+        "journal",
     ),
     ("recipe", "recipe_file", "wire"),
     ("data",),

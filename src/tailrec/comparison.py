@@ -156,6 +156,7 @@ def compare(
     rules: Rules = Rules(),
     slates: Mapping[str, Path] | None = None,
     cache: Path | None = None,
+    home: Path | None = None,
     progress: Progress | None = None,
     tell: Tell | None = None,
 ) -> Comparison:
@@ -169,6 +170,7 @@ def compare(
         slates: files of slates made elsewhere for the same splits, by name; see
             `data.exchange.read_slates`, and `contender.read_card` for what may lie beside them.
         cache: folder of vectors made before.
+        home: folder of the shop, where its encoders are.
         progress: called while texts are encoded.
         tell: called with what is worked on.
 
@@ -190,7 +192,7 @@ def compare(
     cards = {name: read_card(path, splits) for name, path in given.items()}
     parts: dict[str, list[Part]] = {name: [] for name in names}
     for split in splits:
-        features = split_features(recipe, split, cache, progress)
+        features = split_features(recipe, split, cache, progress, home=home)
         bench = _Bench(recipe, split, features, rules)
         # Before the fits, which take long: a file that does not fit is told at once.
         for name, path in given.items():
@@ -287,7 +289,12 @@ class _Bench:
 
 
 def split_features(
-    recipe: EngineRecipe, split: Split, cache: Path | None, progress: Progress | None
+    recipe: EngineRecipe,
+    split: Split,
+    cache: Path | None,
+    progress: Progress | None,
+    *,
+    home: Path | None = None,
 ) -> FeatureModel:
     """Features that know nothing dated after the split.
 
@@ -298,9 +305,9 @@ def split_features(
     # What was bought before the cut was there, whatever its date says.
     known = _created_before(catalog, split.cut) | (split.train.item_counts > 0)
     if known.all():
-        return recipe.features.fit(catalog, cache=cache, progress=progress)
+        return recipe.features.fit(catalog, cache=cache, home=home, progress=progress)
     early = Catalog(catalog.table.filter(known))
-    model = recipe.features.fit(early, cache=cache, progress=progress)
+    model = recipe.features.fit(early, cache=cache, home=home, progress=progress)
     return replace(model, features=model.transform(catalog))
 
 

@@ -92,7 +92,7 @@ def _encoder(shop: Shop) -> Iterator[Finding]:
     if not shop.recipe.features.encode:
         yield Finding("encoder", True, "none is used")
         return
-    encoder = shop.recipe.features.text.prepare(cache=shop.cache)
+    encoder = shop.recipe.features.text.prepare(cache=shop.cache, home=shop.folder)
     length = float(np.linalg.norm(encoder.encode_texts(["red mug"])[0]))
     if np.isclose(length, 1, atol=1e-3):
         yield Finding("encoder", True, f"gives vectors of {encoder.dim} numbers")

@@ -1,5 +1,6 @@
 """The engine: one recipe in, fitted parts out, slates for any request, reasons for each item."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tailrec.artifact import Artifact, pack_strings, under, unpack_strings
 from tailrec.candidates.als import Als, AlsModel
@@ -17,6 +18,7 @@ from tailrec.candidates.item_item import ItemToItem
 from tailrec.candidates.linear import Contributions, Linear, LinearModel
 from tailrec.candidates.neighbours import ItemKnn
 from tailrec.candidates.popular import Popular, PopularModel
+from tailrec.candidates.private import Spent
 from tailrec.data.histories import Histories
 from tailrec.dataset import Catalog, Dataset, Features
 from tailrec.errors import DataError, RecipeError, UnknownItem
@@ -60,12 +62,29 @@ class EngineRecipe(Recipe):
     newcomers: Popular = Popular(half_life_days=30)
     seed: int = 0
 
+    @property
+    def private(self) -> bool:
+        """Whether what is learnt must tell of nobody."""
+        return isinstance(self.source, Linear) and self.source.privacy is not None
+
+    @model_validator(mode="after")
+    def _newcomers_tell_of_nobody(self) -> Self:
+        half_life = self.newcomers.half_life_days
+        if self.private and half_life is not None:
+            raise ValueError(
+                "with source.privacy, newcomers are shown what the noised counts say, which know "
+                f"no times; newcomers.half_life_days = {half_life:g} cannot be kept: write a table "
+                '[newcomers] with kind = "popular" alone'
+            )
+        return self
+
     def fit(
         self,
         data: Dataset,
         *,
         features: FeatureModel | None = None,
         cache: Path | None = None,
+        home: Path | None = None,
         progress: Progress | None = None,
     ) -> "Engine":
         """Learn everything from a dataset.
@@ -74,17 +93,24 @@ class EngineRecipe(Recipe):
             data: histories over a catalogue.
             features: of the same catalogue, where they are there already.
             cache: folder of vectors made before; only new texts are encoded.
+            home: folder of the shop, where its encoders are.
             progress: called while texts are encoded.
 
         Returns:
-            The engine; two fits of one recipe on the same data are identical.
+            The engine; two fits of one recipe on the same data are identical, but for the noise of
+            `source.privacy` without a seed.
         """
-        known = features or self.features.fit(data.catalog, cache=cache, progress=progress)
+        known = features or self.features.fit(
+            data.catalog, cache=cache, home=home, progress=progress
+        )
         rng = np.random.default_rng(self.seed)
         model = self.source.fit(data, known.features, rng=rng)
-        newcomers = self.newcomers.fit(data, known.features, rng=rng)
+        newcomers, counts = self.newcomers.fit(data, known.features, rng=rng), data.item_counts
+        if isinstance(model, LinearModel) and model.spent is not None:
+            # The exact counts beside the noised ones would undo them.
+            newcomers, counts = PopularModel.of(model.counts), model.counts
         none = known.features.rows(slice(0, 0))
-        return Engine(self, data.catalog.ids, data.item_counts, known, model, newcomers, none)
+        return Engine(self, data.catalog.ids, counts, known, model, newcomers, none)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +172,15 @@ class Engine:
         popular = self.newcomers.candidates(_without(queries, short, ids[short]), k).ids
         ids[short], scores[short] = _filled(ids[short], scores[short], popular)
         return ItemsBatch(ids, scores)
+
+    @property
+    def spent(self) -> Spent | None:
+        """The privacy budget of the fit; None where it had none."""
+        return self.model.spent if isinstance(self.model, LinearModel) else None
+
+    def mark(self, fingerprint: str) -> str:
+        """What a version is told by: a fingerprint of the data; drawn, where they must not tell."""
+        return fingerprint if self.spent is None else secrets.token_hex(16)
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -298,10 +333,16 @@ class Engine:
         return Artifact(self.recipe.toml(), arrays, card)
 
     @classmethod
-    def from_artifact(cls, artifact: Artifact, recipe: EngineRecipe, cache: Path | None) -> Self:
+    def from_artifact(
+        cls,
+        artifact: Artifact,
+        recipe: EngineRecipe,
+        cache: Path | None,
+        home: Path | None = None,
+    ) -> Self:
         """The engine that was saved; its arrays stay in the file."""
         arrays = artifact.arrays
-        features = recipe.features.restore(under(arrays, "features."), cache=cache)
+        features = recipe.features.restore(under(arrays, "features."), cache=cache, home=home)
         return cls(
             recipe,
             unpack_strings(arrays["ids.text"], arrays["ids.bounds"]),

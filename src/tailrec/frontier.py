@@ -208,6 +208,7 @@ def measure(
     asked: Asked = Asked(),
     *,
     cache: Path | None = None,
+    home: Path | None = None,
     progress: Progress | None = None,
 ) -> Frontier:
     """Turn each knob over its grid on validation, and answer what is asked.
@@ -217,6 +218,7 @@ def measure(
         data: whole histories.
         asked: the questions.
         cache: folder of vectors made before.
+        home: folder of the shop, where its encoders are.
         progress: called with a stage, what is done of it, and all of it.
 
     Raises:
@@ -228,7 +230,7 @@ def measure(
     split = inner_split(data, recipe.histories.repeats)
     if len(split) > asked.n_requests:
         split = split.take(np.sort(rng.choice(len(split), asked.n_requests, replace=False)))
-    features = recipe.features.fit(data.catalog, cache=cache, progress=progress)
+    features = recipe.features.fit(data.catalog, cache=cache, home=home, progress=progress)
     bench = Bench(recipe, split, recipe.engine().fit(split.train, features=features), rng)
     _check_base(bench)
     left_out = _left_out(bench, asked)

@@ -66,9 +66,12 @@ class Model:
             catalog: what it was fitted on.
             recipe: of the search.
             again_days: float32 [I].
-            card: what is worth knowing of it.
+            card: what is worth knowing of it; the model of a private fit keeps of it what is
+                not exactly so of the data.
         """
         index = recipe.fit(catalog, engine.features.features.dense)
+        if engine.spent is not None:
+            card = engine.spent.without_exact(card)
         return cls(version, engine, index, again_days, text_marks(catalog.table), card)
 
     def artifact(self) -> Artifact:
@@ -81,13 +84,16 @@ class Model:
         return replace(saved, arrays={**saved.arrays, **arrays})
 
 
-def load_model(folder: Path, search: SearchRecipe, cache: Path | None) -> Model:
+def load_model(
+    folder: Path, search: SearchRecipe, cache: Path | None, home: Path | None = None
+) -> Model:
     """The model in a folder; its arrays stay in the file and are shared between processes.
 
     Args:
         folder: of the model; its name is the version.
         search: options of the search.
         cache: folder of vectors made before.
+        home: folder of the shop, where its encoders are.
 
     Raises:
         ArtifactError: a file is missing, damaged, or of another version of tailrec.
@@ -95,7 +101,7 @@ def load_model(folder: Path, search: SearchRecipe, cache: Path | None) -> Model:
     artifact = load_artifact(folder)
     try:
         recipe = EngineRecipe.parse(tomllib.loads(artifact.recipe), origin=str(folder))
-        engine = Engine.from_artifact(artifact, recipe, cache)
+        engine = Engine.from_artifact(artifact, recipe, cache, home)
         arrays = artifact.arrays
         dense = engine.features.features.dense
         index = SearchIndex.from_arrays(search, under(arrays, "search."), dense)

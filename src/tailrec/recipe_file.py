@@ -25,7 +25,7 @@ def replace_table(path: Path, table: str, options: Mapping[str, Any]) -> None:
 
     Args:
         path: the file; a link is followed.
-        table: name of a table of the first level.
+        table: name of a table; points part the levels, as in `features.text`.
         options: all of the table afterwards; numbers, strings and booleans.
 
     Raises:
@@ -38,7 +38,7 @@ def replace_table(path: Path, table: str, options: Mapping[str, Any]) -> None:
     if changed == text:
         return
     before = _parsed(text)
-    if before is None or _parsed(changed) != before | {table: dict(options)}:
+    if before is None or _parsed(changed) != _with_options(before, table, options):
         raise RecipeError(
             f"{path}: the options of [{table}] cannot be changed line by line; write them one a "
             f"line below a line [{table}], or put these there: {dict(options)}"
@@ -66,6 +66,17 @@ def with_table(text: str, table: str, options: Mapping[str, Any]) -> str:
     )
 
 
+def _with_options(
+    whole: Mapping[str, Any], table: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Parsed TOML in which one table holds these options, and the tables within it."""
+    first, _, rest = table.partition(".")
+    own = whole.get(first, {})
+    inner = {name: value for name, value in own.items() if isinstance(value, dict)}
+    changed = _with_options(own, rest, options) if rest else inner | dict(options)
+    return {**whole, first: changed}
+
+
 def _is_head(line: str, table: str) -> bool:
     return re.fullmatch(rf"\s*\[\s*{re.escape(table)}\s*\]\s*(#.*)?", line.rstrip()) is not None
 
@@ -82,6 +93,8 @@ def _edited(lines: list[str], options: Mapping[str, Any], end: str) -> list[str]
             continue
         name = found["name"]
         if name not in options:
+            if isinstance((_parsed(line) or {}).get(name), dict):
+                done.append(line)  # a table within, though on one line
             continue
         missing.pop(name, None)
         value = options[name]

@@ -251,6 +251,7 @@ class Shop:
             rules=rules or Rules(goal=self.recipe.goal()),
             slates=slates,
             cache=self.cache,
+            home=self.folder,
             progress=progress,
             tell=tell,
         )
@@ -263,7 +264,8 @@ class Shop:
             progress: called with a stage, what is done of it, and all of it.
         """
         whole = self.dataset(whole=True)
-        return measure(self.recipe, whole, asked or Asked(), cache=self.cache, progress=progress)
+        asked, cache, home = asked or Asked(), self.cache, self.folder
+        return measure(self.recipe, whole, asked, cache=cache, home=home, progress=progress)
 
     def fit(
         self,
@@ -289,7 +291,8 @@ class Shop:
         whole = self.dataset(until=until, whole=True)
         data = settle_repeats(whole, self.recipe.histories.repeats)
         recipe = self.recipe.engine()
-        features = recipe.features.fit(data.catalog, cache=self.cache, progress=progress)
+        cache, home = self.cache, self.folder
+        features = recipe.features.fit(data.catalog, cache=cache, home=home, progress=progress)
         tuned = None
         if budget_s > 0:
             goal = self.recipe.goal()
@@ -301,8 +304,8 @@ class Shop:
             recipe = recipe.model_copy(update={"source": tuned.chosen.source})
         engine = recipe.fit(data, features=features)
         card = self._card(data, engine, started, tuned)
-        version = f"{started:%Y%m%dT%H%M%S.%f}-{card['data']['fingerprint'][:6]}"
-        again = self.recipe.repurchase.fit(whole)
+        version = f"{started:%Y%m%dT%H%M%S.%f}-{engine.mark(card['data']['fingerprint'])[:6]}"
+        again = self.recipe.due_days(whole)
         model = Model.of(version, engine, data.catalog, self.recipe.search, again, card=card)
         if self.recipe.needs_looks:
             model = replace(model, looks=self._looks(whole, recipe, features, until))
@@ -336,7 +339,8 @@ class Shop:
             DataError: there is nothing to learn from.
         """
         whole = self.dataset(whole=True)
-        features = self.recipe.features.fit(whole.catalog, cache=self.cache, progress=progress)
+        recipe, cache, home = self.recipe.features, self.cache, self.folder
+        features = recipe.fit(whole.catalog, cache=cache, home=home, progress=progress)
         asked = (source or self.recipe.source, goal or self.recipe.goal())
         return self._search(whole, features, *asked, budget_s=budget_s, on_trial=on_trial)
 
@@ -366,7 +370,7 @@ class Shop:
         if name not in self.versions():
             known = ", ".join(self.versions()) or "none"
             raise ArtifactError(f"model {name!r} is not in {self.models} (there: {known})")
-        return load_model(self.models / name, self.recipe.search, self.cache)
+        return load_model(self.models / name, self.recipe.search, self.cache, self.folder)
 
     def assortment(self, version: str | None = None, *, model: Model | None = None) -> Assortment:
         """Every item now in the store, over a model.
@@ -459,6 +463,7 @@ class Shop:
             "fitted_at": started.isoformat(timespec="seconds"),
             "seconds": round((datetime.now(UTC) - started).total_seconds(), 2),
             "source": engine.recipe.source.model_dump(),
+            **({"privacy": engine.spent.card()} if engine.spent else {}),
             "data": {
                 "fingerprint": self.store.fingerprint(),
                 "n_users": data.n_users,

@@ -4,12 +4,16 @@ import tomllib
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from tailrec.arrange import Seen, Valued
 from tailrec.data.cleaning import Cleaning
-from tailrec.data.repurchase import Repurchase
+from tailrec.data.repurchase import NEVER, Repurchase
+from tailrec.dataset import Dataset
 from tailrec.engine import AnySource, EngineRecipe
+from tailrec.errors import RecipeError
+from tailrec.items import Float32Array
 from tailrec.recipe import Recipe
 from tailrec.recipe_file import replace_table
 from tailrec.reranking.attention import Attention
@@ -161,6 +165,23 @@ class ShopRecipe(EngineRecipe):
     objective: Objective = "tail"
     keep: float = Field(default=KEEP, gt=0, le=1)
 
+    @model_validator(mode="after")
+    def _learns_of_nobody(self) -> Self:
+        seen = [self.slate.seen, *(scene.seen for scene in self.scenes.values())]
+        if self.private and (self.needs_looks or "due" in seen):
+            raise ValueError(
+                "source.privacy covers pairs and counts of items; exposure.goals, "
+                "launch.impressions, sponsored.campaigns, a slate.value other than 'one' and "
+                "seen = 'due' learn more from people than that: leave them out, or privacy"
+            )
+        return self
+
+    def due_days(self, data: Dataset) -> Float32Array:
+        """Days after which each item is due again, float32 [I]; never, where fits are private."""
+        if self.private:
+            return np.full(data.n_items, NEVER, np.float32)
+        return self.repurchase.fit(data)
+
     @property
     def needs_looks(self) -> bool:
         """Whether an option weighs items by how likely they are answered."""
@@ -194,11 +215,19 @@ def write_source(path: Path, source: AnySource) -> ShopRecipe:
     """
     ShopRecipe.load(path)  # people edit it, too: what is wrong is said before anything changes
     there = tomllib.loads(path.read_text("utf-8")).get("source", {})
+    if left := [
+        n for n, value in there.items() if isinstance(value, dict) and not hasattr(source, n)
+    ]:
+        raise RecipeError(
+            f"{path}: [source.{left[0]}] is no table of kind {source.kind!r}; take it out first"
+        )
     default = type(source)().model_dump()
     options = {
         name: value
         for name, value in source.model_dump().items()
-        if value is not None and (name in there or name == "kind" or value != default[name])
+        # Tables within are left as they are: no search changes them.
+        if value is not None and not isinstance(value, dict)
+        if name in there or name == "kind" or value != default[name]
     }
     replace_table(path, "source", options)
     return ShopRecipe.load(path)

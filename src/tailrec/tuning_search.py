@@ -8,6 +8,7 @@ from tailrec.data.histories import Repeats
 from tailrec.data.split import Split, has_real_times, leave_one_out, time_windows
 from tailrec.dataset import Dataset, Features
 from tailrec.engine import AnySource
+from tailrec.errors import RecipeError
 from tailrec.tail.segments import Definition, is_tail
 from tailrec.tuning import KEEP, Objective, OnTrial, choose, tune
 from tailrec.tuning_study import Trial, recorded, study_file
@@ -85,7 +86,14 @@ def search_options(
     Raises:
         KeyboardInterrupt: not even the options given were measured.
         ArtifactError: the study's file is damaged.
+        RecipeError: the source is private.
     """
+    if getattr(source, "privacy", None) is not None:
+        raise RecipeError(
+            "a search fits the same people again and again and chooses by what they did, beyond "
+            "the budget of source.privacy; search on data you may use for it, without privacy, "
+            "write the options into the recipe, and fit with --budget 0"
+        )
     tail = is_tail(inner.train.item_counts, goal.tail)
     file = study_file(folder, source, inner, features, tail=tail, seed=seed)
     n_before = len(recorded(file))

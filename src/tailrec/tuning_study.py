@@ -8,11 +8,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fcntl import LOCK_EX, LOCK_NB, flock
 from hashlib import blake2b
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -23,12 +21,12 @@ from tailrec.dataset import Features
 from tailrec.engine import AnySource
 from tailrec.errors import ArtifactError
 from tailrec.items import Array, BoolArray
+from tailrec.journal import journal, lane
 from tailrec.tuning_spaces import SPACES, fixed, place
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
-    from optuna.storages.journal._file import BaseJournalFileLock
 
 _MEASURED: Final = "measured"
 _NAME: Final = "tailrec"
@@ -100,9 +98,9 @@ def open_study(file: Path | None) -> Iterator[Study]:
         yield Study(optuna.create_study(direction="maximize"), 0)
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _lane(file) as lane:
+    with lane(file) as number:
         try:
-            study = Study(_journal(file), lane)
+            study = Study(_study_in(file), number)
             study.fits()
         except (ValueError, KeyError, TypeError) as error:
             message = f"{file} is no study of this version of tailrec ({error})"
@@ -162,55 +160,9 @@ def distributions(kind: str) -> "dict[str, BaseDistribution]":
     return {name: FloatDistribution(span.low, span.high, log=True) for name, span in space}
 
 
-def _journal(file: Path) -> "optuna.Study":
+def _study_in(file: Path) -> "optuna.Study":
     import optuna
-    from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-    lock = cast("BaseJournalFileLock", _Lock(file))  # of that shape; deriving would load Optuna
-    storage = JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
     return optuna.create_study(
-        study_name=_NAME, storage=storage, direction="maximize", load_if_exists=True
+        study_name=_NAME, storage=journal(file), direction="maximize", load_if_exists=True
     )
-
-
-@contextmanager
-def _lane(file: Path) -> Iterator[int]:
-    """The lowest number no other living process holds: who searches alone always gets 0."""
-    for number in count():
-        with (file.parent / f".{file.stem}.{number}").open("ab") as held:
-            try:
-                flock(held, LOCK_EX | LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield number
-            return
-
-
-class _Lock:
-    """Keeps other processes out while a line is appended.
-
-    The kernel lets go of it when a process dies; Optuna's own locks are files, which outlive a
-    killed process and hold up everybody else.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._held: BinaryIO | None = None
-
-    def acquire(self) -> bool:
-        """Wait until nobody else writes."""
-        self._held = self._file.open("r+b")
-        flock(self._held, LOCK_EX)
-        _cut_torn_line(self._held)
-        return True
-
-    def release(self) -> None:
-        """Let the next one write."""
-        if self._held is not None:
-            self._held.close()
-
-
-def _cut_torn_line(file: BinaryIO) -> None:
-    """Remove a last line that its writer was killed over; the next would be appended to it."""
-    whole = file.read()
-    file.truncate(whole.rfind(b"\n") + 1)

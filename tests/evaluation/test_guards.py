@@ -11,6 +11,7 @@ from tests.worlds import crowd, words_of
 from tailrec.candidates.popular import Popular
 from tailrec.comparison import Entry, compare
 from tailrec.data.split import Split, cold_items, leave_one_out, requests, time_windows
+from tailrec.data.synthetic import PREFIX
 from tailrec.dataset import DAY_US, Dataset
 from tailrec.engine import EngineRecipe
 from tailrec.errors import DataError
@@ -155,7 +156,14 @@ def withheld_learnt(split: Split) -> Split:
     return retrained(split, with_event(split.train, other, item, 0))
 
 
+def made_up_asked(split: Split) -> Split:
+    names = split.train.user_ids.copy()
+    names[split.users[3]] = f"{PREFIX}0"
+    return retrained(split, replace(split.train, user_ids=names))
+
+
 LEAKS = [
+    *((kind, made_up_asked, "1 requests are of people that were made up") for kind in KINDS),
     *((kind, target_learnt, "1 targets are in train") for kind in KINDS),
     *((kind, target_asked_with, "1 targets are in the histories") for kind in KINDS),
     *((kind, target_chosen_on, "1 targets are in what options are chosen on") for kind in KINDS),

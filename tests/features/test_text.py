@@ -112,6 +112,17 @@ def test_fields_and_prefixes_are_read(recipe: TextEncoder) -> None:
     np.testing.assert_allclose(np.concatenate(found), plain, atol=1e-5)
 
 
+def test_a_template_takes_the_place_of_the_fields(recipe: TextEncoder, tmp_path: Path) -> None:
+    items = catalog(["red mug", "hose", ""], ["acme", "", ""])
+    told = Told()
+    recipe.prepare(cache=tmp_path).encode(items)
+    shaped = recipe.model_copy(update={"template": "{title}, made by {brand}"})
+    vectors = shaped.prepare(cache=tmp_path).encode(items, progress=told)
+    assert told.n_encoded == 1  # the hose reads as before
+    expected = recipe.prepare().encode_texts(["red mug, made by acme", "hose", ""])
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+
+
 def test_order_and_batches_change_nothing(recipe: TextEncoder) -> None:
     titles = [f"{word} {number}" * (1 + number % 3) for word in ("a", "bb") for number in range(9)]
     items, other = catalog(titles), catalog(titles[::-1])
@@ -131,5 +142,7 @@ def test_the_packaged_model_knows_what_things_are(encoder_cache: Path) -> None:
 def test_bad_options_are_named() -> None:
     with pytest.raises(RecipeError, match="runs on the CPU, not on 'cuda'"):
         TextEncoder.parse({"form": "int8", "device": "cuda"})
+    with pytest.raises(RecipeError, match="names the field 'colour'; the text columns are title,"):
+        TextEncoder.parse({"template": "{title} in {colour}"})
     with pytest.raises(RecipeError, match="max_length"):
         TextEncoder.parse({"max_length": 2})

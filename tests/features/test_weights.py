@@ -15,6 +15,21 @@ def test_a_folder_is_taken_as_it_is(tiny_model: Path) -> None:
     assert find_model(str(tiny_model)) == tiny_model
 
 
+def test_a_folder_is_looked_for_in_the_shop(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "shop" / "encoders" / "own")
+    monkeypatch.chdir(tmp_path)
+    found = tmp_path / "shop" / "encoders" / "own"
+    assert find_model("encoders/own", tmp_path / "shop") == found
+    assert find_model("shop/encoders/own").resolve() == found
+    assert find_model(str(tiny_model), tmp_path / "shop") == tiny_model
+    assert find_model(PACKAGED, tmp_path / "shop") == find_model(PACKAGED)
+    # The hub is not asked for what can only be a folder.
+    with pytest.raises(RecipeError, match=r"'encoders/other' is not there: .*/shop/encoders/other"):
+        find_model("encoders/other", tmp_path / "shop")
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"no modules\.json"):
         find_model(str(tmp_path))

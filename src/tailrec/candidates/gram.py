@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tailrec.dataset import Dataset
-from tailrec.items import PADDING, Array, Float32Array, Int32Array, Int64Array
+from tailrec.items import PADDING, Array, Float32Array, Float64Array, Int32Array, Int64Array
 from tailrec.kernels import compiled, kernel_view, over_rows
 
 Arrays = tuple[Array, ...]
@@ -130,6 +130,38 @@ def gram(data: Dataset, weight: Float32Array, *, window: int, bonds: Bonds) -> G
     return Gram(*out)
 
 
+def norms(data: Dataset, weight: Float32Array, *, window: int, bonds: Bonds) -> Float64Array:
+    """How much each user adds to the matrices of `gram`, both together.
+
+    Args:
+        data: histories, ordered within users.
+        weight: float32 [E], what each event counts.
+        window: as of `gram`.
+        bonds: as of `gram`.
+
+    Returns:
+        float64 [U], Frobenius norm of the user's part of (PᵀP, PᵀF). It grows with the square
+        of the user's weights.
+
+    Cost:
+        That of `gram`.
+    """
+    pair = data.user.astype(np.int64) * data.n_items + data.item
+    by_pair = np.argsort(pair, kind="stable")
+    starts = np.flatnonzero(np.diff(pair[by_pair], prepend=-1))
+    bounds = np.append(starts, data.n_events)
+    first = np.searchsorted(data.user[by_pair[starts]], np.arange(data.n_users + 1))
+    history = _history(data, weight)
+    tables = _tables(int(history[-1].max(initial=0)) + 1, window, bonds)
+    squares = np.zeros(data.n_users)
+    pairs = (first, bounds, by_pair)
+    over_rows(
+        data.n_users,
+        lambda rows: _squares((rows.start, rows.stop), pairs, history, tables, squares),
+    )
+    return np.asarray(np.sqrt(squares))
+
+
 def _history(data: Dataset, weight: Float32Array) -> Arrays:
     """Events as kernels take them, and the last step of each user."""
     end = np.zeros(data.n_users, np.int32)
@@ -187,6 +219,28 @@ def _visit(events: Array, history: Arrays, tables: Arrays, work: Array, touched:
                 work[column, 0] += both * leads[window]
             work[column, 1] += both * leads[window + gap]
     return n_touched
+
+
+@compiled
+def _squares(
+    users: tuple[int, int], pairs: Arrays, history: Arrays, tables: Arrays, squares: Array
+) -> None:
+    """Squared norm of each of the users' parts, from the events of each of their items."""
+    first, bounds, by_pair = pairs
+    item = history[2]
+    n_items = item.max() + 1 if len(item) else 0
+    work = np.zeros((n_items, 3), np.float32)
+    touched = np.empty(n_items, np.int32)
+    for user in range(users[0], users[1]):
+        for pair in range(first[user], first[user + 1]):
+            events = by_pair[bounds[pair] : bounds[pair + 1]]
+            n_touched = _visit(events, history, tables, work, touched)
+            row = item[events[0]]
+            for column in touched[:n_touched]:
+                squares[user] += np.float64(work[column, 0]) ** 2
+                if column != row:
+                    squares[user] += np.float64(work[column, 1]) ** 2
+                work[column] = 0
 
 
 @compiled

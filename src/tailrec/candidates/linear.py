@@ -10,24 +10,25 @@ on top: being popular speaks for an item, and most with those who did little yet
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.random import Generator
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy import sparse
 
 from tailrec.artifact import under
 from tailrec.candidates.arrivals import Arrivals
 from tailrec.candidates.basis import Basis
 from tailrec.candidates.dense import solve_dense
-from tailrec.candidates.gram import Bonds, gram
+from tailrec.candidates.gram import Bonds, Gram, gram
 from tailrec.candidates.heap import csr_over
 from tailrec.candidates.kernel import Lessons, TextKernel
 from tailrec.candidates.local import solve_local
 from tailrec.candidates.nearest import nearest_to_each_other
-from tailrec.candidates.popular import Popular
+from tailrec.candidates.popular import Popular, PopularModel
 from tailrec.candidates.prior import Prior
+from tailrec.candidates.private import Privacy, Spent
 from tailrec.candidates.select import Weights, history_weights, sparse_candidates
 from tailrec.dataset import DAY_US, Dataset, Features
 from tailrec.items import Array, Float32Array, Int32Array, Int64Array, ItemsBatch, QueryBatch
@@ -64,6 +65,7 @@ class Linear(Recipe):
         window: pairs further apart than this many steps are left out.
         neighbours: m, items in the small system of each item.
         solver: `local`, or `dense` to check it on a small shop.
+        privacy: noise by which no person can be told from the model; none: there is none.
     """
 
     kind: Literal["linear"] = "linear"
@@ -86,18 +88,28 @@ class Linear(Recipe):
     window: Annotated[int, Field(ge=1)] = 30
     neighbours: Annotated[int, Field(ge=1)] = 100
     solver: Literal["local", "dense"] = "local"
+    privacy: Privacy | None = None
+
+    @model_validator(mode="after")
+    def _ages_tell_of_nobody(self) -> Self:
+        if self.privacy is not None and self.half_life_days is not None:
+            raise ValueError(
+                "ages are reckoned from the newest event, which is some person's, so there is no "
+                f"privacy with half_life_days = {self.half_life_days:g}; leave it out"
+            )
+        return self
 
     def restore(self, arrays: Mapping[str, Array]) -> "LinearModel":
         """The model that gave these arrays."""
         return LinearModel.from_arrays(self, arrays)
 
     def fit(self, data: Dataset, features: Features, *, rng: Generator) -> "LinearModel":
-        """Learn the model; nothing is drawn at random.
+        """Learn the model; nothing is drawn at random but the noise of privacy.
 
         Args:
             data: histories.
             features: of every item of the catalogue.
-            rng: not used: the solution is in closed form.
+            rng: not used: the solution is in closed form, and privacy has a source of its own.
 
         Cost:
             Time and memory linear in the items and in their co-occurring pairs; with the
@@ -106,8 +118,8 @@ class Linear(Recipe):
         Raises:
             RecipeError: the dense solver is asked for more than `DENSE_LIMIT` items.
         """
-        bonds = Bonds(self.decay, self.ahead, self.reverse, self.basket)
-        behaviour = gram(data, self._weights(data), window=self.window, bonds=bonds)
+        known = self._known(data, features, rng)
+        behaviour = known.pairs
         lessons = Lessons(
             self.words, self.meaning, self.whiten, self.lift, self.agreement, self.directions
         )
@@ -120,15 +132,36 @@ class Linear(Recipe):
         matrix, by_text = solve(basis, near, self.neighbours)
         by_text *= np.float32(self.text)
         matrix.data += by_text
-        popular = Popular(half_life_days=self.half_life_days).fit(data, features, rng=rng)
-        prior, none = Prior.of(popular), Arrivals.none(data.n_items)
-        return LinearModel(self, matrix, by_text, data.item_counts, prior, kernel, basis, none)
+        prior, none = Prior.of(known.popular), Arrivals.none(data.n_items)
+        return LinearModel(
+            self, matrix, by_text, known.counts, prior, kernel, basis, none, known.spent
+        )
+
+    def _known(self, data: Dataset, features: Features, rng: Generator) -> "_Known":
+        """All that is taken from behaviour; with privacy, all of it is noised."""
+        bonds = Bonds(self.decay, self.ahead, self.reverse, self.basket)
+        weight = self._weights(data)
+        if self.privacy is None:
+            popular = Popular(half_life_days=self.half_life_days).fit(data, features, rng=rng)
+            pairs = gram(data, weight, window=self.window, bonds=bonds)
+            return _Known(pairs, data.item_counts, popular, None)
+        pairs, counts, spent = self.privacy.sums(data, weight, window=self.window, bonds=bonds)
+        return _Known(pairs, counts, PopularModel.of(counts), spent)
 
     def _weights(self, data: Dataset) -> Float32Array:
         if self.half_life_days is None:
             return data.weight
         age = (data.now - data.time) / DAY_US
         return (data.weight * np.exp2(-age / self.half_life_days)).astype(np.float32)
+
+
+class _Known(NamedTuple):
+    """What behaviour tells: pairs of items, events of each, the most popular, the budget spent."""
+
+    pairs: Gram
+    counts: Int64Array
+    popular: PopularModel
+    spent: Spent | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +200,7 @@ class LinearModel:
         basis: what the columns were solved from; new items are solved from it too.
         arrivals: N items that came after the fit, kept apart: the matrix, which processes share
             in memory, stays as it is.
+        spent: the privacy budget of the fit; None where it had none.
     """
 
     recipe: Linear
@@ -177,6 +211,7 @@ class LinearModel:
     kernel: TextKernel
     basis: Basis
     arrivals: Arrivals
+    spent: Spent | None = None
 
     def candidates(self, queries: QueryBatch, k: int) -> ItemsBatch:
         """The k best items a request; an empty history gives an empty row, prior or not.
@@ -321,6 +356,7 @@ class LinearModel:
             **{f"popular.{name}": values for name, values in self.popular.arrays().items()},
             **{f"kernel.{name}": values for name, values in self.kernel.arrays().items()},
             **{f"basis.{name}": values for name, values in self.basis.arrays().items()},
+            **({} if self.spent is None else {"spent": self.spent.array()}),
         }
 
     @classmethod
@@ -336,4 +372,5 @@ class LinearModel:
             TextKernel.from_arrays(under(arrays, "kernel.")),
             Basis.from_arrays(under(arrays, "basis.")),
             Arrivals.none(n_items),
+            Spent.from_array(arrays["spent"]) if "spent" in arrays else None,
         )

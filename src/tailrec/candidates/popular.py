@@ -28,6 +28,14 @@ class PopularModel:
     ids: Int32Array
     scores: Float32Array
 
+    @classmethod
+    def of(cls, totals: Array) -> Self:
+        """The list by totals [I], one number an item; those above 0 are on it."""
+        plain = totals.astype(np.float32)
+        order = np.argsort(-plain, kind="stable")
+        order = order[plain[order] > 0]
+        return cls(order.astype(np.int32), plain[order])
+
     def candidates(self, queries: QueryBatch, k: int) -> ItemsBatch:
         """The k most popular items that a request does not exclude.
 
@@ -89,10 +97,7 @@ class Popular(Recipe):
         if self.half_life_days is not None:
             days = np.maximum((data.now - data.time) / DAY_US, 0.0)
             weights = weights * np.exp2(-days / self.half_life_days)
-        totals = np.bincount(data.item, weights, minlength=data.n_items).astype(np.float32)
-        order = np.argsort(-totals, kind="stable")
-        order = order[totals[order] > 0]
-        return PopularModel(order.astype(np.int32), totals[order])
+        return PopularModel.of(np.bincount(data.item, weights, minlength=data.n_items))
 
 
 @compiled

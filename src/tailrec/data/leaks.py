@@ -3,7 +3,8 @@
 import numpy as np
 
 from tailrec.data.histories import settle_repeats
-from tailrec.data.split import Split, requests
+from tailrec.data.split import Split, beyond_shots, requests
+from tailrec.data.synthetic import is_synthetic
 from tailrec.dataset import Dataset
 from tailrec.errors import DataError
 from tailrec.items import BoolArray, Int32Array, Int64Array
@@ -15,7 +16,7 @@ def check_no_leak(split: Split, data: Dataset) -> None:
     Nothing in train may be later than the global cut, or, without one, later than the instant of
     the user's own request; nor may an event be missing or weigh more because of what came later;
     nothing asked for and nothing withheld may be in train; requests hold exactly what train
-    knows of their users.
+    knows of their users; nobody who asks, and nothing asked for, was made up.
 
     Args:
         split: a split of `data`.
@@ -56,7 +57,7 @@ def _in_train(split: Split, data: Dataset) -> dict[str, BoolArray]:
             _pairs(data, data.user[sure], data.item[sure]), learnt
         ),
         "train holds what is asked for": np.isin(learnt, _asked(split, data)),
-        "train holds events of withheld items": split.withheld[train.item],
+        "train holds events of withheld items": beyond_shots(split, train),
         "the clock of train is ahead of the cut": np.array([train.now > clock]),
     }
 
@@ -70,6 +71,8 @@ def _in_requests(split: Split, data: Dataset) -> dict[str, BoolArray]:
     return {
         "targets are not in the data": ~real,
         "targets happened before their request": latest.time[at[real]] < asof[real],
+        "requests are of people who were made up": is_synthetic(data.user_ids[split.users]),
+        "targets are items that were made up": is_synthetic(data.catalog.ids[split.target]),
         "requests differ from what train knows": np.array(
             [
                 not np.array_equal(getattr(split.queries, name), getattr(honest, name))

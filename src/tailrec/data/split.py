@@ -35,6 +35,7 @@ class Split:
         withheld: bool [I], items made cold on purpose.
         cut: microseconds; all of train is before it. None where each user has a cut of its own.
         recut: splits another whole dataset in the same way, one window earlier.
+        shots: most events that a withheld item keeps in train.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Split:
     withheld: BoolArray
     cut: int | None
     recut: Callable[[Dataset], "Split"]
+    shots: int = 0
 
     def __len__(self) -> int:
         return len(self.users)
@@ -102,13 +104,13 @@ def leave_one_out(data: Dataset, *, least: int = 3, repeats: Repeats = "last") -
     Raises:
         DataError: no user has enough items.
     """
-    met = _first_meetings(data)
+    met = first_meetings(data)
     n_met = np.bincount(data.user[met], minlength=data.n_users)
     tested = n_met >= max(least, 2)
-    target = _last_of_users(data, met & tested[data.user])
-    return _split(
+    target = last_of_users(data, met & tested[data.user])
+    return split_of(
         data,
-        _before(data, target),
+        events_before(data, target),
         target,
         name="leave-one-out",
         repeats=repeats,
@@ -189,10 +191,10 @@ def requests(train: Dataset, users: Int32Array, asof: Int64Array) -> QueryBatch:
 def _window(data: Dataset, cut: int, width: int, repeats: Repeats) -> Split:
     inside = (data.time >= cut) & (data.time < cut + width)
     start = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=cut)
-    return _split(
+    return split_of(
         data,
         data.time < cut,
-        np.flatnonzero(inside & _first_meetings(data)),
+        np.flatnonzero(inside & first_meetings(data)),
         name=f"time {start:%Y-%m-%d %H:%M}",
         cut=cut,
         repeats=repeats,
@@ -206,13 +208,13 @@ def _cold_items(data: Dataset, share: float, seed: int, repeats: Repeats) -> Spl
     withheld = np.zeros(data.n_items, bool)
     withheld[np.random.default_rng(seed).choice(known, size, replace=False)] = True
     gone = withheld[data.item]
-    target = _last_of_users(data, gone)
-    before = ~gone & _before(data, target)
+    target = last_of_users(data, gone)
+    before = ~gone & events_before(data, target)
     has_history = np.bincount(data.user[before], minlength=data.n_users) > 0
     target = target[has_history[data.user[target]]]
-    return _split(
+    return split_of(
         data,
-        ~gone & _before(data, target),
+        ~gone & events_before(data, target),
         target,
         name=f"cold items, {share:.0%}",
         withheld=withheld,
@@ -221,7 +223,7 @@ def _cold_items(data: Dataset, share: float, seed: int, repeats: Repeats) -> Spl
     )
 
 
-def _split(
+def split_of(
     data: Dataset,
     known: BoolArray,
     target: Int64Array,
@@ -231,8 +233,24 @@ def _split(
     recut: Callable[[Dataset], Split],
     cut: int | None = None,
     withheld: BoolArray | None = None,
+    shots: int = 0,
 ) -> Split:
-    """A split that learns from the events `known` [E] and asks for the events `target` [T]."""
+    """A split that learns from the events `known` [E] and asks for the events `target` [T].
+
+    Args:
+        data: whole histories.
+        known: bool [E].
+        target: int64 [T], rising; none of their users and items may be known.
+        name: of the split.
+        repeats: which event stands for several of one user and item in train.
+        recut: makes the inner split.
+        cut: instant of a global cut.
+        withheld: bool [I], items made cold.
+        shots: most events that each of those keeps.
+
+    Raises:
+        DataError: there is nothing to learn from, or nothing to ask for.
+    """
     if not known.any() or not len(target):
         raise DataError(
             f"split {name!r} would have {int(known.sum())} events to learn from and {len(target)} "
@@ -256,10 +274,11 @@ def _split(
         withheld=np.zeros(data.n_items, bool) if withheld is None else withheld,
         cut=cut,
         recut=recut,
+        shots=shots,
     )
 
 
-def _first_meetings(data: Dataset) -> BoolArray:
+def first_meetings(data: Dataset) -> BoolArray:
     """bool [E], the first event of each user and item."""
     pair = data.user.astype(np.int64) * data.n_items + data.item
     first = np.zeros(data.n_events, bool)
@@ -267,18 +286,30 @@ def _first_meetings(data: Dataset) -> BoolArray:
     return first
 
 
-def _last_of_users(data: Dataset, events: BoolArray) -> Int64Array:
+def last_of_users(data: Dataset, events: BoolArray) -> Int64Array:
     """Position of the last event of each user among a mask [E], rising."""
     chosen: Int64Array = np.flatnonzero(events)
     last: BoolArray = np.diff(data.user[chosen], append=-1) != 0
     return chosen[last]
 
 
-def _before(data: Dataset, last: Int64Array) -> BoolArray:
+def events_before(data: Dataset, last: Int64Array) -> BoolArray:
     """bool [E], events before a user's position in `last`; all events of the other users."""
     bound = np.full(data.n_users, data.n_events)
     bound[data.user[last]] = last
     return np.arange(data.n_events) < bound[data.user]
+
+
+def beyond_shots(split: Split, data: Dataset) -> BoolArray:
+    """bool [E], events of withheld items beyond those that each of them may keep.
+
+    Args:
+        split: says which items, and how many.
+        data: train, or the whole events, of the split.
+    """
+    counts = np.where(split.withheld, data.item_counts, 0)
+    beyond: BoolArray = (counts > split.shots)[data.item]
+    return beyond
 
 
 def has_real_times(data: Dataset) -> bool:

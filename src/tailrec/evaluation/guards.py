@@ -9,7 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from tailrec.data.split import Split
+from tailrec.data.split import Split, beyond_shots
+from tailrec.data.synthetic import is_synthetic
 from tailrec.errors import DataError
 from tailrec.evaluation.accuracy import PerUser, accuracy, count_targets, find_hits
 from tailrec.evaluation.groups import history_groups, item_deciles, of_groups
@@ -22,6 +23,7 @@ from tailrec.tail.segments import DEFINITIONS, is_tail
 CHECKS: Final = (
     "no target of a request is among what was known of its user, and nothing learnt from is from "
     "after the cut or of a withheld item; the same for what options are chosen on",
+    "nobody who asks, and nothing asked for, was made up",
     "the tiers of items are counted on train alone",
     "overall and tail figures come from the same slates",
     "every model answered every request, and each figure is of the same users for all",
@@ -52,7 +54,7 @@ def check_comparison(
         if len(each) != len(splits)
     ]
     for place, split in enumerate([] if faults else splits):
-        faults += _overlap(split)
+        faults += _overlap(split) + _made_up(split)
         own = {name: each[place] for name, each in evaluations.items()}
         for name, evaluation in own.items():
             # Each check takes for granted what the one before it looks for.
@@ -79,13 +81,21 @@ def _overlap(split: Split) -> list[str]:
         known[name] = _pairs(split, data.user, data.item)
         if late := 0 if split.cut is None else int((data.time >= split.cut).sum()):
             faults.append(f"{late} events of {name} are from after the cut")
-        if gone := int(split.withheld[data.item].sum()):
+        if gone := int(beyond_shots(split, data).sum()):
             faults.append(f"{gone} events of {name} are of items that are withheld")
     for name, pairs in known.items():
         # The targets of a request are unique; that the others need not be does no harm.
         if both := int(np.isin(asked, pairs, assume_unique=True).sum()):
             faults.append(f"{both} targets are in {name}")
     return [f"{split.name}: {fault}" for fault in faults]
+
+
+def _made_up(split: Split) -> list[str]:
+    """People who ask, and items asked for, that augmentation made."""
+    people = int(is_synthetic(split.train.user_ids[split.users]).sum())
+    items = int(is_synthetic(split.train.catalog.ids[split.target]).sum())
+    told = {"requests are of people": people, "targets are items": items}
+    return [f"{split.name}: {n} {what} that were made up" for what, n in told.items() if n]
 
 
 def _pairs(split: Split, users: Int32Array, items: Int32Array) -> Int64Array:

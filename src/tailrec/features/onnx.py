@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime
@@ -85,27 +85,39 @@ def load_int8(
         threads: texts encoded side by side; None for one a processor.
 
     Raises:
-        RecipeError: the model's int8 form is not like the original.
+        RecipeError: no int8 form of the model can be made, or it is not like the original.
     """
     if cache is None:
         with tempfile.TemporaryDirectory() as scratch:
             _make(model, Path(scratch))
             return Int8(Path(scratch), max_length=max_length, threads=threads)
     folder = cache / "forms" / form_key(mark)
+    if refused := _card(folder).get("refused"):
+        raise RecipeError(refused)
     if not _whole(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
             beside = Path(scratch) / folder.name
             beside.mkdir()
-            _make(model, beside)
             try:
-                beside.rename(folder)
-            except OSError:
-                # Another process was first; its form is as good.
-                if not _whole(folder):
-                    raise
+                _make(model, beside)
+            except RecipeError as error:
+                # Remembered: to find out takes long.
+                (beside / _CARD).write_text(json.dumps({"refused": str(error)}), "utf-8")
+                _put(beside, folder)
+                raise
+            _put(beside, folder)
     return Int8(folder, max_length=max_length, threads=threads)
+
+
+def _put(beside: Path, folder: Path) -> None:
+    try:
+        beside.rename(folder)
+    except OSError:
+        # Another process was first; what it made is as good.
+        if not _whole(folder) and "refused" not in _card(folder):
+            raise
 
 
 def form_key(mark: str) -> str:
@@ -122,7 +134,15 @@ def _make(model: Path, folder: Path) -> None:
 
     _log.info("making the int8 form of %s; this is done once", model.name)
     original = Original(model, device="cpu", max_length=_PROBE_TOKENS)
-    write_int8(original.model, folder)
+    try:
+        write_int8(original.model, folder)
+    except Exception as error:
+        # The exporter raises all kinds; for what runs a model they mean the same.
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise RecipeError(
+            f"encoder {model.name!r} has no int8 form ({type(error).__name__}: {reason}); "
+            "use form = 'fp32' for this encoder"
+        ) from error
     digests = {name: _digest(folder / name) for name in _FILES}
     card = {"longest": original.longest, "digests": digests}
     (folder / _CARD).write_text(json.dumps(card), "utf-8")
@@ -141,10 +161,18 @@ def _make(model: Path, folder: Path) -> None:
 def _whole(folder: Path) -> bool:
     """Whether a form is there, with every byte it was made with."""
     try:
-        told = json.loads((folder / _CARD).read_text("utf-8"))["digests"]
-        return bool(told == {name: _digest(folder / name) for name in _FILES})
-    except (OSError, ValueError, KeyError, TypeError):
+        return bool(_card(folder)["digests"] == {name: _digest(folder / name) for name in _FILES})
+    except (OSError, KeyError):
         return False
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    """What a form tells of itself; empty where there is none, or none that can be read."""
+    try:
+        card = json.loads((folder / _CARD).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return card if isinstance(card, dict) else {}
 
 
 def _n_processors() -> int:

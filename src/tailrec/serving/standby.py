@@ -77,7 +77,7 @@ def _checked(shop: Shop, version: str, fallback: str | None) -> Standing:
     folder = shop.models / version
     # Read whole once: damage found here would else end the process when a page is touched.
     verify_artifact(folder)
-    model = load_model(folder, shop.recipe.search, shop.cache)
+    model = load_model(folder, shop.recipe.search, shop.cache, shop.folder)
     return Standing(shop.assortment(model=model), fallback)
 
 

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from sentence_transformers import SentenceTransformer
 
+from tailrec.features.original import quiet
 from tailrec.recipe import Recipe
 
 Kind = Literal["map", "full", "lora"]
@@ -61,9 +62,11 @@ def adapted(model: SentenceTransformer, options: Adapt) -> Adapted:
             r=options.rank,
             lora_alpha=round(options.scale * options.rank),
             lora_dropout=options.dropout,
-            target_modules=["query", "key", "value", "dense"],
+            target_modules="all-linear",
+            exclude_modules=["pooler.dense"],
         )
-        wrapped = get_peft_model(transformer.auto_model, config)
+        with quiet():
+            wrapped = get_peft_model(transformer.auto_model, config)
         transformer.auto_model = wrapped
 
         def merged() -> SentenceTransformer:

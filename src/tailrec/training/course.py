@@ -12,15 +12,19 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from numpy.random import Generator
 from pydantic import Field
 
 from tailrec.artifact import under
+from tailrec.errors import ArtifactError, RecipeError
 from tailrec.recipe import Recipe
+from tailrec.training.adversarial import Adversary
+from tailrec.training.devices import Devices
+from tailrec.training.interrupts import held_back
+from tailrec.training.models import recomputed
 from tailrec.training.run_folder import Progress, RunFolder
 from tailrec.training.tracking import Tracker
+from tailrec.training.updates import Updates, make_optimiser
 
 
 class Course(Recipe):
@@ -36,13 +40,16 @@ class Course(Recipe):
         warmup: share of the steps in which the rate rises from 0.
         schedule: how it falls afterwards: `linear` or `cosine` to 0, or `constant`.
         clip: longest gradient; None: any.
-        accumulate: batches of one step.
+        accumulate: batches of one step, on each device.
+        adversarial: how far word embeddings are moved against each batch, see
+            `training.adversarial`; 0: not, which takes half the time.
         precision: `fp32`, or mixed with `bf16` or `fp16`.
         checkpointing: activations are computed twice instead of kept, to save memory.
-        check_every: steps between two measurements on held-out data.
+        check_every: steps between two measurements on held-out data; the first state and the
+            last are always measured.
         patience: measurements without a better one that end the run; None: all steps are made.
         keep_every: steps between two checkpoints.
-        device: `auto`, or a device of PyTorch's.
+        device: `auto`, or a device of PyTorch's such as `cpu` and `cuda`.
         seed: of all that is drawn.
     """
 
@@ -56,6 +63,7 @@ class Course(Recipe):
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     clip: float | None = Field(default=1.0, gt=0)
     accumulate: int = Field(default=1, ge=1)
+    adversarial: float = Field(default=0.0, ge=0)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     checkpointing: bool = False
     check_every: int = Field(default=100, ge=1)
@@ -87,7 +95,11 @@ class Task(Protocol):
     watched: str
 
     def batch(self, number: int, rng: Generator) -> Any:
-        """What `loss` takes; it depends on the batch's number and `rng` alone."""
+        """What `loss` takes; it depends on the batch's number and `rng` alone.
+
+        Several devices take batches of different numbers. Tensors go to the module's device here
+        or in `loss`.
+        """
         ...
 
     def loss(self, batch: Any) -> torch.Tensor:
@@ -95,7 +107,10 @@ class Task(Protocol):
         ...
 
     def figures(self) -> dict[str, float]:
-        """Measured on held-out data; the module is in evaluation mode. Empty: nothing is."""
+        """Measured on held-out data; the module is in evaluation mode. Empty: nothing is.
+
+        Among several processes only the main one measures.
+        """
         ...
 
 
@@ -129,7 +144,8 @@ def train(
     """Train a task, going on from the run's checkpoint where it has one.
 
     The module ends in its best measured state, or in its last where nothing is measured. Ctrl-C
-    and errors leave a checkpoint of the last whole step.
+    and errors leave a checkpoint of the last whole step. Among several processes, begun by
+    `accelerate launch`, only the main one writes to the run's folder and is heard.
 
     Args:
         task: its module is changed in place.
@@ -139,151 +155,246 @@ def train(
         progress: called after each step: what is done (with the loss), steps made, all steps.
 
     Raises:
-        ArtifactError: the checkpoint is damaged, or of another recipe.
+        ArtifactError: the checkpoint is damaged, of another recipe, or of another number of
+            processes.
+        RecipeError: an option asks for what this machine or module has not, or the loss is no
+            number any more.
     """
-    loop = _Loop(task, course, run, tracker)
-    if not loop.resume():
-        loop.check()
-    started, before = monotonic(), loop.seconds
-    try:
-        while (ended := loop.ended()) is None:
-            loss = loop.one_step()
-            loop.seconds = before + monotonic() - started
-            if progress is not None:
-                progress(f"training, loss {loss:.3f}", loop.step, course.steps)
-    except BaseException:
-        loop.keep()
-        raise
-    loop.keep()
-    loop.take_best()
-    return Outcome(loop.step, loop.best, loop.best_step, loop.seconds, ended)
+    devices = Devices(course.device)
+    loop = _Loop(task, course, run, devices, tracker if devices.main else None)
+    generators = [devices.device] if devices.device.type == "cuda" else []
+    # Whoever calls keeps their own random numbers.
+    with (
+        torch.random.fork_rng(devices=generators),
+        recomputed(task.module, wanted=course.checkpointing),
+    ):
+        return loop.run(progress if devices.main else None)
 
 
 class _Loop:
     """A run under way: the state that a checkpoint holds, and how a step changes it."""
 
-    def __init__(self, task: Task, course: Course, run: RunFolder, tracker: Tracker | None) -> None:
-        AcceleratorState._reset_state()
-        self._course, self._task, self._run, self._tracker = course, task, run, tracker
-        mixed = "no" if course.precision == "fp32" else course.precision
-        self._accelerator = Accelerator(mixed_precision=mixed, cpu=course.device == "cpu")
-        task.module.to(self._accelerator.device)
-        self._trained = {n: p for n, p in task.module.named_parameters() if p.requires_grad}
-        self._optimiser = self._accelerator.prepare(_optimiser(self._trained, course))
-        self.step = self.best_step = self._worse = 0
-        self.seconds = 0.0
-        self.best: dict[str, float] = {}
+    def __init__(
+        self,
+        task: Task,
+        course: Course,
+        run: RunFolder,
+        devices: Devices,
+        tracker: Tracker | None,
+    ) -> None:
+        self._task, self._course, self._run = task, course, run
+        self._devices, self._tracker = devices, tracker
+        module = task.module.to(devices.device)
+        self._trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        if not self._trained:
+            raise RecipeError("nothing is trained: no parameter of the module wants a gradient")
+        saved = module.state_dict().keys()
+        self._buffers = {n: b for n, b in module.named_buffers() if n in saved}
+        self._adversary = Adversary(module, course.adversarial) if course.adversarial else None
+        optimiser = make_optimiser(
+            self._trained,
+            course.optimiser,
+            momentum=course.momentum,
+            weight_decay=course.weight_decay,
+        )
+        self._updates = Updates(
+            self._trained,
+            devices,
+            optimiser=optimiser,
+            precision=course.precision,
+            clip=course.clip,
+        )
+        self._step = self._best_step = self._worse = self._n_lines = 0
+        self._checked: int | None = None
+        self._kept: tuple[int, int | None] | None = None
+        self._seconds = 0.0
+        self._best: dict[str, float] = {}
 
-    def resume(self) -> bool:
-        """Take up the run's checkpoint; whether there is one."""
-        kept = self._run.read_checkpoint()
-        if kept is None:
-            self._run.begin()
-            return False
-        tensors, facts = kept
-        self.step, self.best_step, self._worse = (facts[n] for n in ("step", "best_step", "worse"))
-        self.seconds, self.best = facts["seconds"], facts["best"]
-        with torch.no_grad():
-            for name, parameter in self._trained.items():
-                parameter.copy_(tensors[f"module.{name}"])
-        state = self._optimiser.state
-        for name, parameter in self._trained.items():
-            own = under(tensors, f"optimiser.{name}.")
-            state[parameter] = {key: value.to(parameter.device) for key, value in own.items()}
-        self._run.cut_curve(self.step)
-        return True
+    def run(self, progress: Progress | None) -> Outcome:
+        """Train to the end."""
+        self._resume()
+        started, before = monotonic(), self._seconds
+        try:
+            while (ended := self._measured()) is None:
+                if self._step % self._course.keep_every == 0:
+                    self._keep()
+                loss = self._one_step()
+                self._seconds = before + monotonic() - started
+                if progress is not None:
+                    progress(f"training, loss {loss:.3f}", self._step, self._course.steps)
+        except BaseException:
+            self._keep()
+            raise
+        self._keep()
+        self._take_best()
+        return Outcome(self._step, self._best, self._best_step, self._seconds, ended)
 
-    def keep(self) -> None:
-        """Write a checkpoint."""
-        tensors = {f"module.{n}": p.detach() for n, p in self._trained.items()}
-        for name, parameter in self._trained.items():
-            for key, value in self._optimiser.state.get(parameter, {}).items():
-                if value is not None:
-                    tensors[f"optimiser.{name}.{key}"] = torch.as_tensor(value)
-        facts = {"step": self.step, "best_step": self.best_step, "worse": self._worse}
-        self._run.write_checkpoint(tensors, {**facts, "seconds": self.seconds, "best": self.best})
+    def _measured(self) -> str | None:
+        """Measure where that is due; why the run is over, or None while it is not."""
+        ended = self._ended()
+        if self._checked != self._step and (ended or self._step % self._course.check_every == 0):
+            self._check()
+            ended = ended or self._ended()
+        return ended
 
-    def ended(self) -> str | None:
-        """Why the run is over; None while it is not."""
-        if self.step >= self._course.steps:
+    def _ended(self) -> str | None:
+        if self._step >= self._course.steps:
             return "steps"
-        if self._course.minutes is not None and self.seconds >= 60 * self._course.minutes:
+        minutes, patience = self._course.minutes, self._course.patience
+        # Every process has a clock of its own; they must end together.
+        if minutes is not None and self._devices.told(self._seconds) >= 60 * minutes:
             return "minutes"
-        patience = self._course.patience
         return "patience" if patience is not None and self._worse >= patience else None
 
-    def one_step(self) -> float:
-        """One step of the optimiser and what follows it; the mean loss."""
-        course, accelerator = self._course, self._accelerator
+    def _one_step(self) -> float:
+        """One step of the optimiser; the mean loss of its batches."""
+        course = self._course
         self._task.module.train()
-        # Dropout depends on the step alone, so that a run can go on anywhere.
-        torch.manual_seed(_drawn(course.seed, self.step))
-        loss = 0.0
-        for part in range(course.accumulate):
-            number = self.step * course.accumulate + part
-            batch = self._task.batch(number, np.random.default_rng([course.seed, number]))
-            with accelerator.autocast():
-                own = self._task.loss(batch) / course.accumulate
-            accelerator.backward(own)
-            loss += float(own.detach())
-        if course.clip is not None:
-            accelerator.clip_grad_norm_(self._trained.values(), course.clip)
-        rate = course.rate * course.share(self.step)
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
-        self._optimiser.step()
-        self._optimiser.zero_grad()
-        self.step += 1
-        self._told({"loss": loss, "rate": rate})
-        if self.step % course.check_every == 0 or self.step == course.steps:
-            self.check()
-        if self.step % course.keep_every == 0:
-            self.keep()
+        buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
+        try:
+            parts = [self._backward(part) for part in range(course.accumulate)]
+            loss = self._sound(self._updates.average(torch.stack(parts).sum()))
+        except BaseException:
+            self._updates.forget()
+            _copy(self._buffers, buffers)
+            raise
+        # Ctrl-C waits here: parameters, count and curve change together.
+        with held_back():
+            rate = course.rate * course.share(self._step)
+            self._updates.step(rate)
+            self._step += 1
+            self._noted({"loss": loss, "rate": rate})
         return loss
 
-    def check(self) -> None:
+    def _sound(self, loss: float) -> float:
+        """The loss, which must be a number: nothing is learnt from any other."""
+        if not math.isfinite(loss):
+            raise RecipeError(
+                f"the loss of step {self._step + 1} is {loss}; begin anew with a lower `rate`, "
+                "or another `precision`"
+            )
+        return loss
+
+    def _backward(self, part: int) -> torch.Tensor:
+        """Add the gradient of one of a step's batches; its share of the loss."""
+        course, devices = self._course, self._devices
+        number = (self._step * course.accumulate + part) * devices.n + devices.rank
+        batch = self._task.batch(number, np.random.default_rng([course.seed, number]))
+
+        def loss() -> torch.Tensor:
+            # Dropout depends on the batch alone, so that a run can go on anywhere.
+            torch.manual_seed(_drawn(course.seed, number))
+            with self._updates.mixed():
+                return self._task.loss(batch) / course.accumulate
+
+        if self._adversary is not None:
+            return self._adversary.backward(loss, self._updates.backward)
+        own = loss()
+        self._updates.backward(own)
+        return own.detach()
+
+    def _check(self) -> None:
         """Measure on held-out data, and keep the state where it is the best."""
         self._task.module.eval()
-        with torch.no_grad():
-            figures = self._task.figures()
-        if not figures:
-            return
-        self._told(figures)
-        watched = self._task.watched
-        if not self.best or figures[watched] > self.best[watched]:
-            self.best, self.best_step, self._worse = figures, self.step, 0
-            self._run.write_best({n: p.detach() for n, p in self._trained.items()})
-        else:
-            self._worse += 1
-
-    def take_best(self) -> None:
-        """Bring the module to its best state."""
-        best = self._run.read_best() if self.best else None
-        if best is not None:
+        figures: dict[str, float] = {}
+        if self._devices.main:
             with torch.no_grad():
-                for name, parameter in self._trained.items():
-                    parameter.copy_(best[name])
+                figures = self._task.figures()
+        figures = self._devices.told(figures)
+        with held_back():
+            self._checked = self._step
+            if figures:
+                self._judge(figures)
+                self._noted(figures)
+
+    def _judge(self, figures: dict[str, float]) -> None:
+        watched = self._task.watched
+        if self._best and not figures[watched] > self._best[watched]:
+            self._worse += 1
+            return
+        if math.isnan(figures[watched]):
+            raise RecipeError(f"`{watched}` of the first state is no number; hold out more data")
+        self._best, self._best_step, self._worse = figures, self._step, 0
+        if self._devices.main:
+            self._run.write_best({**self._trained, **self._buffers}, self._step)
+
+    def _take_best(self) -> None:
+        """Bring the module to its best state."""
+        if self._best:
+            self._devices.same(())  # what the main process wrote is there
+            best = self._run.read_best()
+            _copy(self._trained, best)
+            _copy(self._buffers, best)
         self._task.module.eval()
 
-    def _told(self, figures: Mapping[str, float]) -> None:
-        self._run.add_to_curve(self.step, figures)
+    def _resume(self) -> None:
+        """Take up the run's checkpoint where there is one."""
+        kept = self._run.read_checkpoint()
+        if kept is not None:
+            self._take(*kept)
+        if self._devices.main:
+            if kept is None:
+                self._run.begin()
+            else:
+                self._run.cut_curve(self._n_lines)
+        self._devices.same([*self._trained.values(), *self._buffers.values()])
+
+    def _take(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
+        if facts["processes"] != self._devices.n:
+            raise ArtifactError(
+                f"the run in {self._run.folder} was trained by {facts['processes']} processes, and "
+                f"this is {self._devices.n}; go on with as many, or name another run"
+            )
+        values = under(tensors, "module.")
+        own = {**self._trained, **self._buffers}
+        if {n: v.shape for n, v in values.items()} != {n: v.shape for n, v in own.items()}:
+            raise ArtifactError(
+                f"the checkpoint in {self._run.folder} is of a module with other parameters; "
+                "name another run"
+            )
+        _copy(own, values)
+        self._updates.take(under(tensors, "optimiser."), facts["scaler"])
+        self._step, self._checked, self._worse = facts["step"], facts["checked"], facts["worse"]
+        self._best, self._best_step = facts["best"], facts["best_step"]
+        self._seconds, self._n_lines = facts["seconds"], facts["lines"]
+        self._kept = self._step, self._checked
+
+    def _keep(self) -> None:
+        """Write a checkpoint, if something happened since the last."""
+        if not self._devices.main or self._kept == (self._step, self._checked):
+            return
+        state, scaler = self._updates.state()
+        tensors = {f"module.{n}": v for n, v in {**self._trained, **self._buffers}.items()}
+        tensors |= {f"optimiser.{name}": value for name, value in state.items()}
+        facts = {
+            "step": self._step,
+            "checked": self._checked,
+            "worse": self._worse,
+            "best": self._best,
+            "best_step": self._best_step,
+            "seconds": self._seconds,
+            "lines": self._n_lines,
+            "scaler": scaler,
+            "processes": self._devices.n,
+        }
+        self._run.write_checkpoint(tensors, facts)
+        self._kept = self._step, self._checked
+
+    def _noted(self, figures: Mapping[str, float]) -> None:
+        if self._devices.main:
+            self._run.add_to_curve(self._step, figures)
+            self._n_lines += 1
+        # Last, as it may raise: a search ends a run so.
         if self._tracker is not None:
-            self._tracker.tell(self.step, figures)
+            self._tracker.tell(self._step, figures)
 
 
-def _optimiser(trained: Mapping[str, torch.nn.Parameter], course: Course) -> torch.optim.Optimizer:
-    """The optimiser; what has one dimension is not decayed."""
-    decayed = [p for p in trained.values() if p.ndim > 1]
-    rest = [p for p in trained.values() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": course.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
-    if course.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=course.rate, momentum=course.momentum)
-    return torch.optim.AdamW(groups, lr=course.rate)
+def _copy(into: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for name, tensor in into.items():
+            tensor.copy_(values[name])
 
 
-def _drawn(seed: int, step: int) -> int:
-    """A seed of PyTorch's for one step."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+def _drawn(seed: int, number: int) -> int:
+    """A seed of PyTorch's for one batch."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

@@ -1,9 +1,12 @@
 """Fine-tuning an encoder on a shop's behaviour: a recipe, a run, an encoder."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import Field
 from sentence_transformers import SentenceTransformer
@@ -11,7 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 
 from tailrec import __version__
 from tailrec.features.original import quiet
-from tailrec.features.weights import PACKAGED, find_model, fingerprint
+from tailrec.features.weights import PACKAGED, fingerprint
 from tailrec.items import Float32Array
 from tailrec.recipe import Recipe
 from tailrec.training.adapt import Adapt, adapted
@@ -48,18 +51,32 @@ class Material:
     """What an encoder is fine-tuned with.
 
     Attributes:
-        texts: [I] of the items.
-        vectors: float32 [I, D], of the encoder it begins with; for a map.
+        base: folder of the encoder it begins with.
+        texts: [I] of the items, with the encoder's prefix.
+        vectors: float32 [I, D], what that encoder makes of them; a map is learnt of these.
         lessons: what behaviour has to teach.
         judged: what is held out.
         vary: makes variants of texts; None: they are taken as they are.
     """
 
+    base: Path
     texts: Sequence[str]
     vectors: Float32Array
     lessons: Lessons
     judged: Judged
     vary: Vary | None = None
+
+    def mark(self, recipe: Finetune) -> str:
+        """Digest of all that a run depends on: 32 hexadecimal digits."""
+        whole = hashlib.sha256(recipe.toml().encode())
+        whole.update(fingerprint(self.base).encode())
+        for text in self.texts:
+            whole.update(f"{len(text)}:{text}".encode())
+        data, matrix = self.lessons.data, self.lessons.affinity.matrix
+        arrays = (data.ptr, data.item, data.step, data.weight, matrix.indices, matrix.data)
+        for array in (*arrays, self.judged.items):
+            whole.update(np.ascontiguousarray(array).tobytes())
+        return whole.hexdigest()[:32]
 
 
 def finetune(
@@ -79,16 +96,17 @@ def finetune(
         tracker: told how it goes.
         progress: called after each step.
     """
-    folder = find_model(recipe.model)
     with quiet():
-        model = SentenceTransformer(str(folder), device="cpu")
+        model = SentenceTransformer(str(material.base), device="cpu")
     model.max_seq_length = min(recipe.max_length, int(model.max_seq_length or recipe.max_length))
-    embedder, finish = _embedder(recipe, model, material)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.course.seed)  # matrices put beside begin at random
+        embedder, finish = _embedder(recipe, model, material)
     outcome = train(
         _task(recipe, embedder, material), recipe.course, run, tracker=tracker, progress=progress
     )
     finished = finish()
-    save_encoder(finished, run.encoder, _card(recipe, fingerprint(folder), outcome))
+    save_encoder(finished, run.encoder, _card(recipe, fingerprint(material.base), outcome))
     return outcome
 
 

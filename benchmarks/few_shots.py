@@ -1,0 +1,160 @@
+"""What each further event of a new item is worth: recall of items that k people had before.
+
+``python benchmarks/few_shots.py [--work DIR] [--cases beauty:Fragrance,...]`` makes a shop of each
+data set and, for each case, a category's items (or a share of all, drawn) that keep at most 0, 1,
+5 and 20 events in train. Recall@20 is of the same requests at every k. Sources have their
+default options but for the shop's own recipe for `linear`; `content` and `linear` are also
+measured with texts put into other templates for the language model. Writes
+``benchmarks/results/few-shots.json`` and ``docs/pictures/few-shots.png``. The data are found by
+TAILREC_DATA.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from sets import RESULTS, SETS, make_shop, written
+
+from tailrec.candidates.content import Content
+from tailrec.candidates.ease import Ease
+from tailrec.candidates.popular import Popular
+from tailrec.data.few_shots import SHOTS, drawn_items, few_shots, items_of_category
+from tailrec.data.leaks import check_no_leak
+from tailrec.data.split import Split
+from tailrec.dataset import Dataset, Features
+from tailrec.engine import AnySource
+from tailrec.evaluation.report import evaluate
+from tailrec.items import BoolArray
+from tailrec.pages import BLUE, GREEN, GREY, ORANGE, png, tidy, write_bytes
+from tailrec.shop import Shop
+
+PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "few-shots.png"
+AT = 20
+SHARE = 0.2
+"""Of the items that are drawn where a catalogue has no categories."""
+CASES = (
+    "beauty:Fragrance",
+    "beauty:Makeup > Nails",
+    "beauty:Hair Care > Styling Tools",
+    "retail:",
+)
+TEMPLATES = {
+    "all fields": None,
+    "title alone": "{title}",
+    "a sentence": "{title} by {brand}, found under {category}",
+}
+LINES = {"linear": BLUE, "content": GREEN, "ease": ORANGE, "popular": GREY}
+
+
+def main() -> None:
+    """All cases."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, help="folder of the shops; kept")
+    parser.add_argument("--cases", default=",".join(CASES), help="set:category, by commas")
+    asked = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as beside:
+        for case in asked.cases.split(","):
+            for row in measured(*case.split(":", 1), asked.work or Path(beside)):
+                print(json.dumps(row), flush=True)
+                rows.append(row)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "few-shots.json").write_text(written({"rows": rows}), "utf-8")
+    write_bytes(PICTURE, picture(rows))
+
+
+def measured(name: str, path: str, work: Path) -> Iterator[dict[str, Any]]:
+    """Figures of one case, a row a source, template and k."""
+    make_shop(name, work / name)
+    with Shop.open(work / name) as shop:
+        whole, recipe = shop.dataset(whole=True), shop.recipe
+        catalog, cache = whole.catalog, shop.cache
+    chosen, label = chosen_of(whole, path)
+    features = {}
+    for template, form in TEMPLATES.items():
+        text = recipe.features.text.model_copy(update={"template": form})
+        own = recipe.features.model_copy(update={"text": text})
+        features[template] = own.fit(catalog, cache=cache).features
+    for k in SHOTS:
+        split = few_shots(
+            whole,
+            chosen,
+            k,
+            np.random.default_rng(0),
+            name=label,
+            repeats=recipe.histories.repeats,
+        )
+        check_no_leak(split, whole)
+        about = {"set": name, "chosen": label, "k": k, **sizes(split)}
+        for source, template in sources(recipe.source):
+            found = recall(source, split, features[template])
+            yield {**about, "source": source.kind, "template": template, f"recall@{AT}": found}
+
+
+def chosen_of(whole: Dataset, path: str) -> tuple[BoolArray, str]:
+    """The items of a case, and what they are called."""
+    if path:
+        return items_of_category(whole.catalog, path), path
+    return drawn_items(whole, SHARE, np.random.default_rng(0)), f"{SHARE:.0%} of the items, drawn"
+
+
+def sizes(split: Split) -> dict[str, int]:
+    """How much was asked, of how many items, and how many events these have left."""
+    return {
+        "n_items": int(split.withheld.sum()),
+        "n_requests": len(split),
+        "n_events_left": int(split.train.item_counts[split.withheld].sum()),
+    }
+
+
+def sources(linear: AnySource) -> Iterator[tuple[AnySource, str]]:
+    """What is measured, and with which template."""
+    for template in TEMPLATES:
+        yield linear, template
+        yield Content(), template
+    yield Ease(), "all fields"
+    yield Popular(), "all fields"
+
+
+def recall(source: AnySource, split: Split, features: Features) -> float:
+    """Recall@20 of one fit."""
+    model = source.fit(split.train, features, rng=np.random.default_rng(0))
+    return float(evaluate(split, model.candidates, at=(AT,)).figures[f"recall@{AT}"])
+
+
+def picture(rows: list[dict[str, Any]]) -> bytes:
+    """The curves of each case side by side; a thin line is another template."""
+    cases = list(dict.fromkeys((row["set"], row["chosen"]) for row in rows))
+    figure = Figure((3.5 * len(cases), 3.3), layout="constrained")
+    for axes, case in zip(figure.subplots(1, len(cases), squeeze=False)[0], cases, strict=True):
+        own = [row for row in rows if (row["set"], row["chosen"]) == case]
+        for kind, colour in LINES.items():
+            for template in TEMPLATES:
+                line = [r for r in own if r["source"] == kind and r["template"] == template]
+                main_line = template == "all fields"
+                axes.plot(
+                    range(len(line)),
+                    [row[f"recall@{AT}"] for row in line],
+                    color=colour,
+                    marker="o" if main_line else None,
+                    lw=1.8 if main_line else 0.8,
+                    ls="-" if main_line else ":",
+                    label=kind if main_line else None,
+                )
+        axes.set_xticks(range(len(SHOTS)), [str(k) for k in SHOTS])
+        axes.set_xlabel("events an item keeps, at most")
+        axes.set_title(f"{SETS[case[0]].title.split(',')[0]}: {case[1]}", fontsize=9)
+        axes.set_ylim(0, None)
+        tidy(axes)
+    figure.axes[0].set_ylabel(f"Recall@{AT}")
+    figure.axes[0].legend(frameon=False, fontsize=9)
+    return png(figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The language models inside what is trained."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from tailrec.errors import RecipeError
+
+
+def language_models(module: torch.nn.Module) -> list[PreTrainedModel]:
+    """The outermost transformers models in a module, itself included."""
+    if isinstance(module, PreTrainedModel):
+        return [module]
+    return [model for child in module.children() for model in language_models(child)]
+
+
+@contextmanager
+def recomputed(module: torch.nn.Module, *, wanted: bool) -> Iterator[None]:
+    """Within it, the layers' activations are computed twice instead of kept.
+
+    Args:
+        module: what is trained.
+        wanted: if not, nothing changes.
+
+    Raises:
+        RecipeError: no model in the module can do so.
+    """
+    able = [m for m in language_models(module) if m.supports_gradient_checkpointing]
+    if wanted and not able:
+        raise RecipeError(
+            "`checkpointing` needs a transformers model that can do so, and what is trained holds "
+            "none; turn it off"
+        )
+    new = [model for model in able if wanted and not _recomputes(model)]
+    for model in new:
+        # The older form needs an input with a gradient, which frozen embeddings do not give.
+        _named(model, "enable")({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        for model in new:
+            _named(model, "disable")()
+
+
+def _recomputes(model: PreTrainedModel) -> bool:
+    return any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
+
+
+def _named(model: PreTrainedModel, what: str) -> Any:
+    """A method under its new name, or under that of older versions of transformers."""
+    new = getattr(model, f"activation_checkpointing_{what}", None)
+    return new or getattr(model, f"gradient_checkpointing_{what}")
