@@ -124,7 +124,7 @@ def sources(linear: AnySource) -> Iterator[tuple[AnySource, str]]:
 def recall(source: AnySource, split: Split, features: Features) -> float:
     """Recall@20 of one fit."""
     model = source.fit(split.train, features, rng=np.random.default_rng(0))
-    return float(evaluate(split, model.candidates, at=(AT,)).figures[f"recall@{AT}"])
+    return float(evaluate(split, model.candidates, at=(AT,), masks={}).figures[f"recall@{AT}"])
 
 
 def picture(rows: list[dict[str, Any]]) -> bytes:

@@ -34,12 +34,13 @@ from tailrec.dataset import Features
 from tailrec.evaluation.report import evaluate
 from tailrec.features.fields import item_texts
 from tailrec.features.text import TextEncoder
-from tailrec.features.weights import PACKAGED
+from tailrec.features.weights import PACKAGED, find_model
 from tailrec.features.words import Words
-from tailrec.training.characters import Characters
 from tailrec.training.corpus import Corpus, Texts
 from tailrec.training.course import Course
-from tailrec.training.pretrain import LIKENESS, PERPLEXITY, Pretrain
+from tailrec.features.weights import read_card
+from tailrec.training.pretrain import LIKENESS, PERPLEXITY, Pretrain, pretrain
+from tailrec.training.recipes import Characters
 from tailrec.training.run_folder import RunFolder
 
 DATA = Path(os.environ.get("TAILREC_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -180,13 +181,13 @@ def contenders(given: argparse.Namespace) -> dict[str, Pretrain | None]:
         "packaged": None,
         "pretrained": usual.model_copy(update={"anchor": 0.0}),
         "anchored": usual.model_copy(update={"anchor": given.anchor}),
-        "own letters": own.model_copy(update={"anchor": 0.0, "model": ""}),
+        "own letters": own.model_copy(update={"anchor": 0.0, "own": Characters()}),
         "TF-IDF of letters": None,
     }
-    usual_names = [
+    chosen = [
         n for n in found if given.set != "beauty" or n in ("packaged", "pretrained", "anchored")
     ]
-    return {name: found[name] for name in given.only or usual_names}
+    return {name: found[name] for name in given.only or chosen}
 
 
 def measured(name: str, recipe: Pretrain | None, bench: Bench, folder: Path) -> dict[str, Any]:
@@ -195,25 +196,19 @@ def measured(name: str, recipe: Pretrain | None, bench: Bench, folder: Path) -> 
         return bench.judge(letters_vectors(bench.corpus))
     if recipe is None:
         return bench.judge(partial(encoded, PACKAGED))
-    if not recipe.model:
-        Characters().build(bench.corpus.train, folder / "own")
-        recipe = recipe.model_copy(update={"model": str(folder / "own")})
-    run = folder / name.replace(" ", "-")
-    done = recipe.learn(bench.corpus, run)
-    card = done.card
+    base = find_model(recipe.model)
+    run = RunFolder(folder / name.replace(" ", "-"), recipe.mark(bench.corpus, base))
+    pretrain(recipe, bench.corpus, base, run)
+    card = read_card(run.encoder)
     told = {
         "perplexity before": card["before"][PERPLEXITY],
-        "perplexity after": card["after"][PERPLEXITY],
-        "likeness to before": card["after"][LIKENESS],
+        "perplexity after": card["held_out"][PERPLEXITY],
+        "likeness to before": card["held_out"][LIKENESS],
         "steps": card["steps"],
         "seconds": card["seconds"],
-        "curve": [
-            (line["step"], line[PERPLEXITY])
-            for line in RunFolder(run, "").curve()
-            if PERPLEXITY in line
-        ],
+        "curve": [(line["step"], line[PERPLEXITY]) for line in run.curve() if PERPLEXITY in line],
     }
-    return {**told, **bench.judge(partial(encoded, str(done.encoder)))}
+    return {**told, **bench.judge(partial(encoded, str(run.encoder)))}
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from tailrec.reranking.sponsored import Sponsored
 from tailrec.reranking.variety import Method
 from tailrec.search.index import SearchRecipe
 from tailrec.tail.segments import Definition
+from tailrec.training.recipes import TrainRecipe
 from tailrec.tuning import KEEP, Objective
 from tailrec.tuning_search import Goal
 
@@ -139,6 +140,7 @@ class ShopRecipe(EngineRecipe):
         rules: pins, boosts and caps on every slate.
         scenes: places in the shop, by name.
         repurchase: when an item is due again.
+        train: how encoders are trained.
         serve: what the service allows.
         cleaning: what an ingest corrects and refuses.
         tail: which definition of the tail steers and is shown.
@@ -159,6 +161,7 @@ class ShopRecipe(EngineRecipe):
     rules: Rules = Rules()
     scenes: dict[str, Scene] = Field(default={}, max_length=100)
     repurchase: Repurchase = Repurchase()
+    train: TrainRecipe = TrainRecipe()
     serve: ServeRecipe = ServeRecipe()
     cleaning: Cleaning = Cleaning()
     tail: Definition = "pareto"

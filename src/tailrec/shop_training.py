@@ -6,38 +6,53 @@ goes on where it was stopped, or is found done; anything else begins a run of it
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
-import tomllib
 
 from tailrec.data.histories import settle_repeats
 from tailrec.data.seen import LEARNT, learnt
 from tailrec.dataset import Dataset
-from tailrec.features.weights import CARD, ENCODERS, find_model
+from tailrec.features.text import Progress
+from tailrec.features.weights import ENCODERS, find_model, read_card
 from tailrec.recipe import Recipe
 from tailrec.recipe_file import replace_table
 from tailrec.shop import Shop
 from tailrec.shop_recipe import RECIPE, ShopRecipe
 from tailrec.teaching import held_out, judged_on, lessons_of
+from tailrec.training.attempts import Between, Found, OneOf, Space, Value
+from tailrec.training.behaviour import WATCHED
 from tailrec.training.course import Outcome
 from tailrec.training.curves import write_curve
-from tailrec.training.distil import Distil, distil
-from tailrec.training.encoder_files import read_card
-from tailrec.training.finetune import Finetune, Material, finetune
-from tailrec.training.pretrain import Pretrain
-from tailrec.training.run_folder import Progress, RunFolder
+from tailrec.training.distil import distil
+from tailrec.training.encoder_files import write_card
+from tailrec.training.finetune import Material, finetune
+from tailrec.training.masked_model import find_base
+from tailrec.training.pretrain import pretrain
+from tailrec.training.recipes import Distil, Finetune, Pretrain, StaticDistil
+from tailrec.training.run_folder import RunFolder
+from tailrec.training.search import Attempt, Reports, search
+from tailrec.training.static import distil_static
 from tailrec.training.taught import Taught
 from tailrec.training.tracking import Several, TensorBoard, Tracker, WeightsAndBiases
 from tailrec.tuning_search import inner_split
 
 RUNS = "runs"
 PROJECT = "tailrec"
-Watch = Literal["tensorboard", "wandb", "wandb-offline"]
+SPACE: Final[Space] = {
+    "rate": Between(1e-5, 3e-3, log=True),
+    "weight_decay": Between(1e-3, 1.0, log=True),
+    "temperature": Between(0.03, 0.3, log=True),
+    "batch": OneOf((64, 128, 256, 512)),
+}
+"""What a search varies: of the course, the objective, and the batch."""
+
+Wandb = Literal["online", "offline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +62,23 @@ class Trained:
     Attributes:
         encoder: its folder, from the shop's folder on: what `[features.text] model` takes.
         run: folder of the run.
-        outcome: how it ended.
+        outcome: how it ended; None where nothing is trained in steps.
         card: what it learnt from, how it ended, figures.
+        before: held-out figures of what it began with.
     """
 
     encoder: str
     run: Path
-    outcome: Outcome
+    outcome: Outcome | None
     card: Mapping[str, Any]
+    before: Mapping[str, float]
 
 
 def pretrain_encoder(
     shop: Shop,
     recipe: Pretrain,
     *,
-    watch: Watch = "tensorboard",
+    wandb: Wandb | None = None,
     progress: Progress | None = None,
 ) -> Trained:
     """Pre-train an encoder on the texts of a shop's items, reviews and searches.
@@ -69,7 +86,7 @@ def pretrain_encoder(
     Args:
         shop: whose texts are read.
         recipe: how.
-        watch: where the run can be watched.
+        wandb: watch with Weights & Biases, too.
         progress: told steps and the loss.
 
     Raises:
@@ -78,9 +95,9 @@ def pretrain_encoder(
     """
     texts = shop.store.read("events").drop_nulls("text")
     corpus = recipe.texts.gather(shop.dataset().catalog, texts)
-    base = find_model(recipe.model, shop.folder)
+    base = find_base(recipe.model, shop.folder)
     run = _run(shop, "pretrain", recipe, recipe.mark(corpus, base))
-    with _watched(run, watch, recipe) as tracker:
+    with _watched(run, wandb, recipe) as tracker:
         outcome = pretrain(recipe, corpus, base, run, tracker=tracker, progress=progress)
     return _done(shop, run, outcome, base)
 
@@ -90,7 +107,7 @@ def finetune_encoder(
     recipe: Finetune,
     *,
     everything: bool = False,
-    watch: Watch = "tensorboard",
+    wandb: Wandb | None = None,
     progress: Progress | None = None,
 ) -> Trained:
     """Fine-tune an encoder on a shop's behaviour.
@@ -102,7 +119,7 @@ def finetune_encoder(
         shop: whose behaviour is learnt.
         recipe: how.
         everything: learn from all events; figures on them mean nothing afterwards.
-        watch: where the run can be watched.
+        wandb: watch with Weights & Biases, too.
         progress: told steps and the loss.
 
     Raises:
@@ -114,9 +131,113 @@ def finetune_encoder(
     known = whole if split is None else split.whole
     material = material_of(shop.recipe, recipe, known, shop.cache, shop.folder, progress=progress)
     run = _run(shop, "finetune", recipe, material.mark(recipe))
-    with _watched(run, watch, recipe) as tracker:
+    with _watched(run, wandb, recipe) as tracker:
         outcome = finetune(recipe, material, run, tracker=tracker, progress=progress)
     return _done(shop, run, outcome, material.base, [learnt(known, split)])
+
+
+def distil_encoder(
+    shop: Shop,
+    recipe: Distil | StaticDistil,
+    *,
+    wandb: Wandb | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Make a small encoder of the one that the shop reads with.
+
+    Args:
+        shop: its recipe names the teacher.
+        recipe: fewer layers, or one vector a token.
+        wandb: watch with Weights & Biases, too.
+        progress: told texts encoded, then steps and the loss.
+
+    Raises:
+        DataError: the shop has too few texts.
+        RecipeError: the teacher cannot be found, or not be cut down.
+    """
+    catalog = shop.dataset().catalog
+    teacher = shop.recipe.features.text
+    taught = Taught.of(teacher, catalog, cache=shop.cache, home=shop.folder, progress=progress)
+    if isinstance(recipe, StaticDistil):
+        run = _run(shop, "static", recipe, recipe.mark(taught))
+        distil_static(recipe, taught, run.encoder, progress=progress)
+        return _done(shop, run, None, taught.folder)
+    run = _run(shop, "distil", recipe, recipe.mark(taught))
+    with _watched(run, wandb, recipe) as tracker:
+        outcome = distil(recipe, taught, run, tracker=tracker, progress=progress)
+    return _done(shop, run, outcome, taught.folder)
+
+
+def search_finetune(
+    shop: Shop,
+    recipe: Finetune,
+    *,
+    budget_s: float,
+    progress: Progress | None = None,
+) -> Found:
+    """Search how fine-tuning goes best by its held-out items; a search cut short goes on.
+
+    Args:
+        shop: whose behaviour is learnt.
+        recipe: where the search begins; what it does not vary stays as it is.
+        budget_s: seconds; the attempt under way is taken up by the next search.
+        progress: told attempts.
+
+    Raises:
+        DataError: there is too little behaviour to learn from.
+        RecipeError: the first attempts all failed.
+    """
+    whole = shop.dataset(whole=True)
+    known = inner_split(whole, shop.recipe.histories.repeats).whole
+    material = material_of(shop.recipe, recipe, known, shop.cache, shop.folder)
+    mark = material.mark(recipe)
+    folder = shop.folder / RUNS / f"search-{mark[:8]}"
+
+    def attempt(one: Attempt) -> float:
+        options = with_options(recipe, one.options)
+        run = RunFolder(folder / f"attempt-{one.number}", material.mark(options))
+        run.write_recipe(options)
+        outcome = finetune(options, material, run, tracker=Reports(WATCHED, one))
+        return float(outcome.best[WATCHED])
+
+    return search(
+        SPACE,
+        attempt,
+        budget_s=budget_s,
+        storage=folder / "attempts.journal",
+        seed=recipe.course.seed,
+        given=_given(recipe),
+        progress=progress,
+    )
+
+
+def with_options(recipe: Finetune, options: Mapping[str, Value]) -> Finetune:
+    """A recipe under the options of an attempt; see `SPACE`."""
+    course = {name: options[name] for name in ("rate", "weight_decay")}
+    whole = recipe.model_dump()
+    whole["course"] |= course
+    whole["objective"]["temperature"] = options["temperature"]
+    return Finetune.parse(whole | {"batch": options["batch"]})
+
+
+def write_finetune(shop: Shop, recipe: Finetune) -> None:
+    """Put the options that a search varies into `[train.finetune]` of tailrec.toml.
+
+    Raises:
+        RecipeError: the table stands there in a form that cannot be changed line by line.
+    """
+    path = shop.folder / RECIPE
+    chosen: dict[str, dict[str, Any]] = {
+        "train.finetune": {"batch": recipe.batch},
+        "train.finetune.course": {
+            "rate": recipe.course.rate,
+            "weight_decay": recipe.course.weight_decay,
+        },
+        "train.finetune.objective": {"temperature": recipe.objective.temperature},
+    }
+    for table, options in chosen.items():
+        _set(path, table, options)
+    shop.recipe = ShopRecipe.load(path)
 
 
 def material_of(
@@ -164,11 +285,33 @@ def use_encoder(shop: Shop, encoder: str) -> None:
     Raises:
         RecipeError: `[features.text]` stands there in a form that cannot be changed line by line.
     """
-    path = shop.folder / RECIPE
     find_model(encoder, shop.folder)
-    there = tomllib.loads(path.read_text("utf-8")).get("features", {}).get("text", {})
-    replace_table(path, "features.text", there | {"model": encoder})
+    path = shop.folder / RECIPE
+    _set(path, "features.text", {"model": encoder})
     shop.recipe = ShopRecipe.load(path)
+
+
+def _set(path: Path, table: str, options: Mapping[str, Any]) -> None:
+    """Some options of a table; the others it has stay."""
+    there: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    for name in table.split("."):
+        there = there.get(name, {})
+    plain = {name: value for name, value in there.items() if not isinstance(value, dict)}
+    replace_table(path, table, plain | dict(options))
+
+
+def _given(recipe: Finetune) -> dict[str, Value]:
+    """The options that a search varies, as a recipe has them; the nearest that the space has."""
+    course = recipe.course
+    sizes = SPACE["batch"].values if isinstance(SPACE["batch"], OneOf) else ()
+    given = {"rate": course.rate, "weight_decay": course.weight_decay}
+    given["temperature"] = recipe.objective.temperature
+    placed: dict[str, Value] = {
+        name: float(np.clip(given[name], span.low, span.high))
+        for name, span in SPACE.items()
+        if isinstance(span, Between)
+    }
+    return placed | {"batch": min(sizes, key=lambda size: abs(int(str(size)) - recipe.batch))}
 
 
 def _run(shop: Shop, kind: str, recipe: Recipe, mark: str) -> RunFolder:
@@ -178,28 +321,38 @@ def _run(shop: Shop, kind: str, recipe: Recipe, mark: str) -> RunFolder:
 
 
 @contextmanager
-def _watched(run: RunFolder, watch: Watch, recipe: Recipe) -> Iterator[Tracker]:
+def _watched(run: RunFolder, wandb: Wandb | None, recipe: Recipe) -> Iterator[Tracker]:
     """TensorBoard's files, always, and Weights & Biases where it was asked for."""
     with ExitStack() as held:
         trackers: list[Tracker] = [held.enter_context(TensorBoard.of(run))]
-        if watch != "tensorboard":
-            mode: Literal["online", "offline"] = "online" if watch == "wandb" else "offline"
+        if wandb is not None:
             options = recipe.model_dump(mode="json")
-            other = WeightsAndBiases(run, project=PROJECT, mode=mode, options=options)
+            other = WeightsAndBiases(run, project=PROJECT, mode=wandb, options=options)
             trackers.append(held.enter_context(other))
         yield Several(*trackers)
 
 
-def _done(shop: Shop, run: RunFolder, outcome: Outcome, more: Mapping[str, Any]) -> Trained:
-    """Draw the curve, write the cards, and put the encoder among the shop's."""
-    card = read_card(run.encoder) | dict(more)
+def _done(
+    shop: Shop,
+    run: RunFolder,
+    outcome: Outcome | None,
+    base: Path,
+    lessons: Sequence[Mapping[str, Any]] = (),
+) -> Trained:
+    """Draw the curve, write the cards, and put the encoder among the shop's.
+
+    What the encoder it began with had seen, this one has seen, too.
+    """
+    seen = [*read_card(base).get(LEARNT, []), *lessons]
+    card = read_card(run.encoder) | {LEARNT: seen}
     run.write_card(card)
-    (run.encoder / CARD).write_text((run.folder / "card.json").read_text("utf-8"), "utf-8")
+    write_card(run.encoder, card)
     if any("loss" in line for line in run.curve()):
-        write_curve(run, str(card.get("watched", "")))
+        write_curve(run, str(card["watched"]))
     name = f"{ENCODERS}/{run.folder.name}"
     _published(run.encoder, shop.folder / name)
-    return Trained(name, run.folder, outcome, card)
+    begun = next((line for line in run.curve() if line["step"] == 0), {})
+    return Trained(name, run.folder, outcome, card, begun)
 
 
 def _published(encoder: Path, place: Path) -> None:

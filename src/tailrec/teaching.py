@@ -7,6 +7,7 @@ from scipy import sparse
 from tailrec.candidates.ease import Ease
 from tailrec.candidates.item_item import ItemToItem
 from tailrec.candidates.linear import Linear, LinearModel
+from tailrec.data.histories import Repeats
 from tailrec.data.split import Split, cold_items
 from tailrec.dataset import Dataset, Features
 from tailrec.items import Array, Float32Array, Int64Array
@@ -73,9 +74,18 @@ def judged_on(inner: Split, whole: Dataset, rng: Generator) -> Judged:
     return Judged(items, judge)
 
 
-def held_out(whole: Dataset, rng: Generator) -> Split:
-    """A split that withholds a few items, to judge an encoder by what it makes of them."""
-    return cold_items(whole, HELD_OUT, rng)
+def held_out(whole: Dataset, repeats: Repeats, rng: Generator) -> Split:
+    """A split that withholds a few items, to judge an encoder by what it makes of them.
+
+    Args:
+        whole: whole histories.
+        repeats: which event stands for several of one user and item.
+        rng: draws the items.
+
+    Raises:
+        DataError: there is too little behaviour.
+    """
+    return cold_items(whole, HELD_OUT, rng, repeats=repeats)
 
 
 def _found(vectors: Float32Array, items: Int64Array, asked: Split) -> Array:

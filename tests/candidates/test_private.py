@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -487,3 +488,11 @@ def test_every_option_of_privacy_is_written_down() -> None:
     """Spent's fields are the array's: a new one has to be put there, too."""
     spent = Privacy().spend(100)
     assert len(spent.array()) == len(fields(spent))
+
+
+def test_options_are_documented_with_their_defaults() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "recipe.md").read_text("utf-8")
+    section = page.split("## `[source.privacy]`")[1].split("\n## ")[0]
+    told = dict(re.findall(r"^\| `(\w+)` \| `?([^`|]+?)`? \|", section, flags=re.MULTILINE))
+    defaults = {n: "none" if v is None else str(v) for n, v in Privacy().model_dump().items()}
+    assert told == defaults

@@ -46,9 +46,9 @@ def test_items_without_text_are_empty() -> None:
             "{title} by {brand}. Kind: {category}",
             ["Mug by Acme. Kind: Home Cups", "Mug. Kind: Cups", "Acme", ""],
         ),
-        ("{title} ({brand}), {category}.", ["Mug (Acme), Home Cups.", "Mug, Cups.", "Acme)", ""]),
+        ("{title} ({brand}), {category}.", ["Mug (Acme), Home Cups.", "Mug, Cups.", "Acme", ""]),
         ("Kind: {category}. {title}", ["Kind: Home Cups. Mug", "Kind: Cups. Mug", "", ""]),
-        ("{brand} {{{title}}}", ["Acme {Mug}", "Mug}", "Acme", ""]),
+        ("{brand} {{{title}}}", ["Acme {Mug}", "Mug", "Acme", ""]),
     ],
 )
 def test_a_template_drops_what_an_item_lacks(template: str, texts: list[str]) -> None:

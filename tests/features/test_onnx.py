@@ -5,11 +5,23 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense, Normalize
+from sentence_transformers.sentence_transformer.modules import BoW, Pooling, Transformer
+from tests.training.tiny import DIM, tiny_encoder, tiny_tokenizer
+from transformers import (
+    AlbertConfig,
+    AutoModel,
+    DistilBertConfig,
+    PretrainedConfig,
+    RobertaConfig,
+)
 
 from tailrec.errors import RecipeError
 from tailrec.features import onnx
 from tailrec.features.onnx import Int8, load_int8
-from tailrec.features.original import Original
+from tailrec.features.original import Original, quiet
 from tailrec.features.text import TextEncoder
 from tailrec.features.weights import PACKAGED, find_model, fingerprint
 
@@ -71,13 +83,79 @@ def test_a_damaged_form_is_made_anew(tiny_model: Path, cache: Path) -> None:
 
 @pytest.mark.slow
 def test_a_form_unlike_its_original_is_refused(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(onnx, "_LEAST_LIKENESS", 1.01)
     with pytest.raises(RecipeError, match="use form = 'fp32'"):
         load(tiny_model, tmp_path)
     (left,) = (tmp_path / "forms").iterdir()
-    assert [path.name for path in left.iterdir()] == ["model.onnx"][:0] + ["form.json"]
+    assert [path.name for path in left.iterdir()] == ["form.json"]
+    # The model is not tried again, and runs as fp32 where the form is left open.
+    monkeypatch.setattr(onnx, "_make", None)
+    with pytest.raises(RecipeError, match="use form = 'fp32'"):
+        TextEncoder(model=str(tiny_model), form="int8").prepare(cache=tmp_path)
+    with caplog.at_level("WARNING"):
+        found = TextEncoder(model=str(tiny_model)).prepare(cache=tmp_path).encode_texts(TEXTS)
+    assert "it runs as fp32, which is slower" in caplog.text
+    exact = TextEncoder(model=str(tiny_model), form="fp32").prepare().encode_texts(TEXTS)
+    np.testing.assert_array_equal(found, exact)
+
+
+def dressed(folder: Path, *rest: torch.nn.Module, pooling: str = "mean", layers: int = 2) -> Path:
+    """A tiny BERT with other modules behind it."""
+    plain = tiny_encoder(["red", "mug"], folder / "plain", layers=layers)
+    with quiet():
+        first = SentenceTransformer(str(plain), device="cpu")[0]
+        model = SentenceTransformer(modules=[first, Pooling(DIM, pooling), *rest], device="cpu")
+        model.save(str(folder / "whole"), create_model_card=False)
+    return folder / "whole"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dense", "one layer", "roberta", "albert", "distilbert"])
+def test_models_of_other_makes_have_a_form(kind: str, tmp_path: Path) -> None:
+    if kind == "dense":
+        model = dressed(tmp_path, Dense(DIM, 16), Normalize(), pooling="cls")
+    elif kind == "one layer":
+        model = dressed(tmp_path, pooling="max", layers=1)
+    else:
+        model = other_make(kind, tmp_path)
+    exact, near = (
+        TextEncoder(model=str(model), form=form).prepare(cache=tmp_path).encode_texts(TEXTS)
+        for form in ("fp32", "int8")
+    )
+    assert exact.shape[1] == (16 if kind == "dense" else DIM)
+    assert cosines(exact, near).min() > 0.995
+
+
+def other_make(kind: str, folder: Path) -> Path:
+    """A tiny model of another architecture."""
+    tokenizer = tiny_tokenizer(["red", "mug"])
+    options = {"vocab_size": len(tokenizer), "max_position_embeddings": 40}
+    options |= {"hidden_size": DIM, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config: PretrainedConfig
+    if kind == "roberta":
+        config = RobertaConfig(**options, intermediate_size=64, pad_token_id=0)
+    elif kind == "albert":
+        config = AlbertConfig(**options, intermediate_size=64, embedding_size=16)
+    else:
+        config = DistilBertConfig(**options, hidden_dim=64)
+    with quiet():
+        AutoModel.from_config(config).save_pretrained(folder / "plain")
+        tokenizer.save_pretrained(folder / "plain")
+        parts = [Transformer(str(folder / "plain"), max_seq_length=16), Pooling(DIM)]
+        SentenceTransformer(modules=parts, device="cpu").save(str(folder / "whole"))
+    return folder / "whole"
+
+
+def test_what_is_no_transformer_says_so(tmp_path: Path) -> None:
+    model = SentenceTransformer(modules=[BoW(["red", "mug"])], device="cpu")
+    model.save(str(tmp_path / "bow"), create_model_card=False)
+    with pytest.raises(RecipeError, match=r"has no int8 form .*BoW, is no transformer"):
+        TextEncoder(model=str(tmp_path / "bow"), form="int8").prepare(cache=tmp_path)
 
 
 def test_using_a_form_takes_no_pytorch(encoder_cache: Path) -> None:

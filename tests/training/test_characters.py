@@ -8,9 +8,10 @@ import pytest
 from tailrec.errors import DataError, RecipeError
 from tailrec.features.text import TextEncoder
 from tailrec.features.weights import fingerprint
-from tailrec.training.characters import Characters
-from tailrec.training.encoder_files import read_card
+from tailrec.training.characters import build_encoder
+from tailrec.features.weights import read_card
 from tailrec.training.letters import learn_tokenizer
+from tailrec.training.recipes import Characters
 
 TEXTS = [
     "手机很好用 red lipstick",
@@ -53,7 +54,7 @@ def test_nothing_to_learn_from_is_told() -> None:
 
 
 def test_it_is_an_encoder_like_any_other(tmp_path: Path) -> None:
-    SMALL.build(TEXTS, tmp_path / "encoder")
+    build_encoder(SMALL, TEXTS, tmp_path / "encoder")
     assert read_card(tmp_path / "encoder")["recipe"]["width"] == 32
     made = {}
     for form in ("fp32", "int8"):
@@ -67,7 +68,7 @@ def test_it_is_an_encoder_like_any_other(tmp_path: Path) -> None:
 def test_texts_and_seed_decide(tmp_path: Path) -> None:
     other = SMALL.model_copy(update={"seed": 1})
     for recipe, name in ((SMALL, "a"), (SMALL, "b"), (other, "c")):
-        recipe.build(TEXTS, tmp_path / name)
+        build_encoder(recipe, TEXTS, tmp_path / name)
     first, again, different = (fingerprint(tmp_path / name) for name in "abc")
     assert first == again != different
 

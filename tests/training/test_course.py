@@ -294,11 +294,11 @@ def test_two_processes_of_the_launcher(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run", MARK)
     script = tmp_path / "script.py"
     script.write_text(code)
-    course = COURSE.model_copy(update={"steps": 40, "keep_every": 7, "adversarial": 0.0})
+    course = COURSE.model_copy(update={"steps": 40, "keep_every": 7})
     run.write_recipe(course)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_cpu_threads_per_process", "1", str(script), str(run.folder)]
-    own = {**os.environ, "PYTHONPATH": str(ROOT)}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    launch += ["--standalone", str(script), str(run.folder)]
+    own = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     stopped = subprocess.run([*launch, "17"], cwd=ROOT, env=own, capture_output=True, check=False)
     assert stopped.returncode != 0
     kept = run.kept_step()

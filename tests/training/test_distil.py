@@ -13,7 +13,7 @@ from tailrec.features.original import quiet
 from tailrec.features.text import TextEncoder
 from tailrec.training.course import Course
 from tailrec.training.distil import Distil, Imitation, distil
-from tailrec.training.encoder_files import read_card
+from tailrec.features.weights import read_card
 from tailrec.training.likeness import LIKENESS, OVERLAP, hold_out, likeness, overlap
 from tailrec.training.run_folder import RunFolder
 from tailrec.training.taught import Taught
@@ -120,6 +120,21 @@ def test_a_perfect_student_has_no_loss(taught: Taught) -> None:
     seen = {tuple(v) for v in batch.target.numpy()}
     assert len(rows)
     assert not seen & {tuple(v) for v in taught.vectors[held]}
+
+
+def test_a_mark_tells_runs_apart(taught: Taught, tmp_path: Path) -> None:
+    fewer = Taught(taught.teacher, taught.folder, taught.texts[1:], taught.vectors[1:])
+    other = tiny_encoder(["mug"], tmp_path / "encoders" / "other", layers=1)
+    home = Taught(taught.teacher, taught.folder, taught.texts, taught.vectors, tmp_path)
+    marks = {
+        Distil().mark(taught),
+        Distil(layers=2).mark(taught),
+        Distil().mark(fewer),
+        Distil(model="encoders/other").mark(home),
+    }
+    assert len(marks) == 4
+    assert Distil().mark(home) in marks
+    assert Distil(model="encoders/other").student(home) == other
 
 
 def test_overlap_counts_neighbours_shared() -> None:

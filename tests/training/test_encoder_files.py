@@ -12,7 +12,8 @@ from tests.training.tiny import tiny_encoder
 from tailrec.errors import ArtifactError
 from tailrec.features.text import TextEncoder
 from tailrec.features.weights import CARD, PACKAGED, find_model, fingerprint
-from tailrec.training.encoder_files import read_card, save_encoder
+from tailrec.features.weights import read_card
+from tailrec.training.encoder_files import save_encoder
 from tailrec.training.masked_model import load_encoder
 
 WORDS = ("red", "blue", "lip", "stick", "hair", "oil")

@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import sparse
+from tests.training.tiny import tiny_encoder
+from tests.worlds import shop
 
 from tailrec.features.text import TextEncoder
 from tailrec.items import Float32Array
 from tailrec.training.adapt import Adapt
 from tailrec.training.behaviour import Judged, Lessons, Objective
 from tailrec.training.course import Course
-from tailrec.training.encoder_files import read_card
+from tailrec.features.weights import read_card
 from tailrec.training.finetune import Finetune, Material, finetune
 from tailrec.training.pairs import Affinity
 from tailrec.training.run_folder import RunFolder
-from tests.training.tiny import tiny_encoder
-from tests.worlds import shop
 
 COLOURS = ("red", "blue", "green", "black")
 THINGS = ("lamp", "mug", "rug", "vase", "bowl", "tray")
@@ -30,7 +30,7 @@ COLD = np.array([20, 21, 22, 23])
 
 def lessons(hard: bool = False) -> Lessons:
     """Everybody had all things of one taste but the trays."""
-    histories = [np.flatnonzero(TASTE == taste)[:-2].tolist() for taste in (0, 1)] * 6
+    histories = [np.flatnonzero(taste == TASTE)[:-2].tolist() for taste in (0, 1)] * 6
     same = (TASTE[:, None] == TASTE).astype(np.float32)
     same[COLD] = same[:, COLD] = 0
     alike = np.array([[n ^ 2, (n + 2) % 24] for n in range(24)], np.int32)

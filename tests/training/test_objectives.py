@@ -12,7 +12,8 @@ def nce(anchors: torch.Tensor, targets: torch.Tensor, **options: object) -> floa
     """InfoNCE at temperature 1, nothing hidden and nothing subtracted unless said."""
     hidden = options.get("hidden", torch.zeros(len(anchors), len(targets), dtype=torch.bool))
     offset = options.get("offset", torch.zeros(len(targets)))
-    return float(info_nce(anchors, targets, temperature=1.0, hidden=hidden, offset=offset))
+    losses = info_nce(anchors, targets, temperature=1.0, hidden=hidden, offset=offset)
+    return float(losses.mean())
 
 
 def test_alike_targets_cannot_be_told_apart() -> None:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from scipy import sparse
+from tests.worlds import shop
 
 from tailrec.errors import DataError
 from tailrec.training.pairs import LONGEST, Affinity, People
-from tests.worlds import shop
 
 
 def strengths() -> sparse.csr_array:

@@ -29,9 +29,10 @@ from tailrec.features.text import TextEncoder
 from tailrec.features.weights import PACKAGED, fingerprint
 from tailrec.training.corpus import Corpus
 from tailrec.training.course import Course
-from tailrec.training.encoder_files import read_card
+from tailrec.features.weights import read_card
 from tailrec.training.masked_model import MaskedModel, find_base, load_encoder
-from tailrec.training.pretrain import LIKENESS, PERPLEXITY, Pretrain, PretrainTask
+from tailrec.training.pretrain import LIKENESS, PERPLEXITY, Pretrain, PretrainTask, pretrain
+from tailrec.training.recipes import Characters
 from tailrec.training.run_folder import RunFolder
 
 PRODUCTS = (
@@ -61,12 +62,26 @@ def corpus() -> Corpus:
 
 
 def recipe(model: Path, **options: Any) -> Pretrain:
-    return Pretrain(**{"model": str(model), "batch_tokens": 256, "course": FAST, **options})
+    return Pretrain(
+        **{"model": str(model), "batch_tokens": 256, "course": FAST, "anchor": 0.0, **options}
+    )
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_encoder(WORDS, tmp_path_factory.mktemp("base") / "tiny")
+
+
+def learnt(asked: Pretrain, folder: Path, texts: Corpus | None = None, **options: Any) -> RunFolder:
+    """Pre-train; the run's folder."""
+    read, base = texts or corpus(), find_base(asked.model)
+    run = RunFolder(folder, asked.mark(read, base))
+    pretrain(asked, read, base, run, **options)
+    return run
+
+
+def task_of(asked: Pretrain, texts: Corpus | None = None) -> PretrainTask:
+    return PretrainTask(asked, texts or corpus(), find_base(asked.model))
 
 
 def weights(task: PretrainTask) -> dict[str, torch.Tensor]:
@@ -87,17 +102,16 @@ def steps(task: PretrainTask, n: int) -> list[float]:
 
 
 def test_hidden_words_are_learnt_and_the_encoder_is_kept(base: Path, tmp_path: Path) -> None:
-    done = recipe(base).learn(corpus(), tmp_path)
-    before, after = done.card["before"], done.card["after"]
-    # Without context 24 words are equally likely; with it, most are certain.
-    assert before[PERPLEXITY] == pytest.approx(24, rel=0.25)
-    assert after[PERPLEXITY] < before[PERPLEXITY] / 3
-    assert before[LIKENESS] == pytest.approx(1, abs=1e-5)
-    assert done.encoder == RunFolder(tmp_path, "").encoder
+    done = learnt(recipe(base), tmp_path)
     card = read_card(done.encoder)
+    before, after = card["before"], card["held_out"]
+    # 24 words are equally likely, of 128 tokens: what knows counts begins near there, and only
+    # what reads the words around comes below.
+    assert before[PERPLEXITY] == pytest.approx(24, rel=0.4)
+    assert after[PERPLEXITY] < 24 / 2
+    assert before[LIKENESS] == pytest.approx(1, abs=1e-5)
     assert card["base"] == {"model": str(base), "fingerprint": fingerprint(base)}
     assert card["texts"] == {"items": 84, "train": 74, "held_out": 10}
-    assert card["after"] == pytest.approx(after)
     assert card["new_head"] is True
     assert set(card["versions"]) >= {"torch", "transformers"}
 
@@ -111,7 +125,7 @@ def test_hidden_words_are_learnt_and_the_encoder_is_kept(base: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_the_encoder_has_an_int8_form(base: Path, tmp_path: Path) -> None:
-    done = recipe(base, course=FAST.model_copy(update={"steps": 20})).learn(corpus(), tmp_path)
+    done = learnt(recipe(base, course=FAST.model_copy(update={"steps": 20})), tmp_path)
     made = [
         TextEncoder(model=str(done.encoder), form=form).prepare().encode_texts(WORDS)
         for form in ("fp32", "int8")
@@ -122,17 +136,17 @@ def test_the_encoder_has_an_int8_form(base: Path, tmp_path: Path) -> None:
 def test_an_anchor_keeps_vectors_where_they_were(base: Path, tmp_path: Path) -> None:
     short = FAST.model_copy(update={"steps": 60})
     free, held = (
-        recipe(base, anchor=anchor, course=short).learn(corpus(), tmp_path / str(anchor)).card
+        read_card(learnt(recipe(base, anchor=anchor, course=short), tmp_path / str(anchor)).encoder)
         for anchor in (0.0, 20.0)
     )
-    assert held["after"][LIKENESS] > free["after"][LIKENESS] + 0.05
-    assert held["after"][PERPLEXITY] < held["before"][PERPLEXITY]
+    assert held["held_out"][LIKENESS] > free["held_out"][LIKENESS] + 0.05
+    assert held["held_out"][PERPLEXITY] < held["before"][PERPLEXITY]
 
 
 def test_the_same_run_gives_the_same_encoder(base: Path, tmp_path: Path) -> None:
     short = FAST.model_copy(update={"steps": 10})
     marks = [
-        fingerprint(recipe(base, course=short, anchor=1.0).learn(corpus(), tmp_path / name).encoder)
+        fingerprint(learnt(recipe(base, course=short, anchor=1.0), tmp_path / name).encoder)
         for name in "ab"
     ]
     assert marks[0] == marks[1]
@@ -140,30 +154,29 @@ def test_the_same_run_gives_the_same_encoder(base: Path, tmp_path: Path) -> None
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(base: Path, tmp_path: Path) -> None:
     asked = recipe(base, anchor=1.0, head_batches=4, course=FAST.model_copy(update={"steps": 12}))
-    whole = asked.learn(corpus(), tmp_path / "whole")
+    whole = learnt(asked, tmp_path / "whole")
 
     def stop(_doing: str, step: int, _steps: int) -> None:
         if step == 7:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        asked.learn(corpus(), tmp_path / "parts", progress=stop)
-    parts = asked.learn(corpus(), tmp_path / "parts")
+        learnt(asked, tmp_path / "parts", progress=stop)
+    parts = learnt(asked, tmp_path / "parts")
     assert fingerprint(parts.encoder) == fingerprint(whole.encoder)
 
 
 def test_other_texts_are_another_run(base: Path, tmp_path: Path) -> None:
     short = recipe(base, course=FAST.model_copy(update={"steps": 2}))
-    short.learn(corpus(), tmp_path)
+    learnt(short, tmp_path)
     more = Corpus((*corpus().train, "red bag"), corpus().held_out, {"items": 85})
     with pytest.raises(ArtifactError, match="of another recipe or of other data"):
-        short.learn(more, tmp_path)
+        learnt(short, tmp_path, more)
 
 
 def test_measures_hide_the_same_words_each_time(base: Path) -> None:
     first, other_seed = (
-        PretrainTask(recipe(base, course=FAST.model_copy(update={"seed": seed})), corpus())
-        for seed in (0, 1)
+        task_of(recipe(base, course=FAST.model_copy(update={"seed": seed}))) for seed in (0, 1)
     )
     for task in (first, other_seed):
         task.module.eval()
@@ -172,7 +185,7 @@ def test_measures_hide_the_same_words_each_time(base: Path) -> None:
 
 
 def test_a_batch_depends_on_its_number_alone(base: Path) -> None:
-    task, again = (PretrainTask(recipe(base), corpus()) for _ in range(2))
+    task, again = (task_of(recipe(base)) for _ in range(2))
     forwards = [task.batch(n, default_rng([0, n])) for n in range(8)]
     for n in reversed(range(8)):
         batch = again.batch(n, default_rng([0, n]))
@@ -182,7 +195,7 @@ def test_a_batch_depends_on_its_number_alone(base: Path) -> None:
 
 
 def test_a_new_head_learns_alone_at_first(base: Path) -> None:
-    task = PretrainTask(recipe(base, head_batches=3), corpus())
+    task = task_of(recipe(base, head_batches=3))
     before = weights(task)
     steps(task, 3)
     moved = {name for name, value in weights(task).items() if not torch.equal(value, before[name])}
@@ -196,7 +209,7 @@ def test_a_new_head_learns_alone_at_first(base: Path) -> None:
 
 def test_a_head_that_is_there_is_taken(tmp_path: Path) -> None:
     folder = tiny_language_model(WORDS, tmp_path / "plain")
-    task = PretrainTask(recipe(folder, head_batches=100), corpus())
+    task = task_of(recipe(folder, head_batches=100))
     assert not task.model.new_head
     with quiet():
         original = AutoModelForMaskedLM.from_pretrained(folder).eval()
@@ -245,7 +258,7 @@ def test_heads_of_every_kind_see_hidden_places_only(
     assert logits.shape == (4, 128)
     torch.testing.assert_close(logits, usual[hidden])
     torch.testing.assert_close(vectors, alone)
-    losses = steps(PretrainTask(recipe(folder), corpus()), 8)
+    losses = steps(task_of(recipe(folder)), 8)
     assert losses[-1] < losses[0]
 
 
@@ -255,7 +268,7 @@ def test_models_that_read_one_way_are_refused(tmp_path: Path) -> None:
         AutoModel.from_config(config).save_pretrained(tmp_path / "gpt")
         tiny_tokenizer(WORDS).save_pretrained(tmp_path / "gpt")
     with pytest.raises(RecipeError, match=r"of a kind \(gpt2\) that has no head"):
-        PretrainTask(recipe(tmp_path / "gpt"), corpus())
+        task_of(recipe(tmp_path / "gpt"))
 
 
 def test_tokenizers_without_a_mask_are_refused(base: Path, tmp_path: Path) -> None:
@@ -263,13 +276,13 @@ def test_tokenizers_without_a_mask_are_refused(base: Path, tmp_path: Path) -> No
     encoder.tokenizer.mask_token = None
     encoder.save(str(tmp_path / "model"), create_model_card=False)
     with pytest.raises(RecipeError, match="has no token for hidden words"):
-        PretrainTask(recipe(tmp_path / "model"), corpus())
+        task_of(recipe(tmp_path / "model"))
 
 
 def test_texts_of_another_script_are_told(base: Path) -> None:
     strange = Corpus(("手机",), ("很好",), {"items": 2})
     with pytest.raises(DataError, match="knows no word"):
-        PretrainTask(recipe(base), strange)
+        task_of(recipe(base), strange)
 
 
 def test_models_that_are_nowhere_are_told() -> None:
@@ -277,12 +290,29 @@ def test_models_that_are_nowhere_are_told() -> None:
         find_base("no-such-model")
 
 
+def test_own_letters_are_learnt(tmp_path: Path) -> None:
+    own = Characters(vocabulary=128, layers=2, width=32, heads=2)
+    chinese = "手机好用酒店干净水果新鲜"
+    texts = [" ".join(chinese[n : n + 4] for n in (a, b)) for a in (0, 4, 8) for b in (0, 4, 8)]
+    read = Corpus(tuple(texts[1:] * 4), (texts[0],), {"reviews": 9})
+    asked = Pretrain(own=own, course=FAST.model_copy(update={"steps": 60}), batch_tokens=256)
+    run = learnt(asked, tmp_path, read)
+    card = read_card(run.encoder)
+    # Twelve letters are equally likely; their neighbours tell which.
+    assert card["before"][PERPLEXITY] > 10
+    assert card["held_out"][PERPLEXITY] < 12 / 1.5
+    model = load_encoder(run.encoder)
+    assert model.tokenizer.tokenize("手机 好") == ["手", "机", "好"]
+    assert model.encode("手机").shape == (32,)
+
+
 @pytest.mark.slow
 def test_the_packaged_encoder_is_pretrained(tmp_path: Path) -> None:
     course = Course(steps=2, check_every=2, rate=1e-4, device="cpu")
     asked = Pretrain(model=PACKAGED, course=course, batch_tokens=256)
-    done = asked.learn(corpus(), tmp_path)
-    # Without context 24 words are equally likely, and a drawn head knows not even that.
-    assert done.card["after"][PERPLEXITY] < done.card["before"][PERPLEXITY] < 40
+    done = learnt(asked, tmp_path)
+    card = read_card(done.encoder)
+    # Of 30,522 tokens the texts have 24, which the head knows from the start.
+    assert card["held_out"][PERPLEXITY] < card["before"][PERPLEXITY] < 100
     vectors = TextEncoder(model=str(done.encoder), form="fp32").prepare().encode_texts(WORDS)
     assert vectors.shape == (len(WORDS), 384)

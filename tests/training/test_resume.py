@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tests.training.apart import MARK, PARAMETERS, begin, wait
 from tests.training.tasks import WORDS, Line, Masked, same, values
 from tests.training.tiny import tiny_language_model
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from tailrec.errors import ArtifactError
 from tailrec.training.course import Course, Outcome, train
@@ -230,6 +231,26 @@ def test_ctrl_c_leaves_a_checkpoint(tmp_path: Path) -> None:
     outcome = train(Line(dropout=0.2), course, again)
     assert train(Line(dropout=0.2), course, run).best == outcome.best
     assert run.curve() == again.curve()
+
+
+def test_ctrl_c_waits_for_what_changes_together(tmp_path: Path) -> None:
+    """It comes when parameters have changed and the step is not counted yet."""
+    n_updates = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal n_updates
+        n_updates += 1
+        if n_updates == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    run = RunFolder(tmp_path / "run", MARK)
+    hook = register_optimizer_step_post_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(Line(dropout=0.2, norm=True), COURSE, run)
+    hook.remove()
+    assert run.kept_step() == 7
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert_like_unbroken(run.folder, COURSE, Line(dropout=0.2, norm=True), tmp_path / "straight")
 
 
 def test_two_processes_train_alike(tmp_path: Path) -> None:

@@ -80,7 +80,6 @@ def test_a_better_state_waits_for_a_checkpoint(run: RunFolder) -> None:
 
     run.write_best({"p": torch.tensor(1.0)}, 1)
     checkpoint(2, 1)
-    assert best() == 1.0
     # Killed after a better state was written: the checkpoint does not know of it yet.
     run.write_best({"p": torch.tensor(5.0)}, 5)
     assert best() == 1.0

@@ -11,7 +11,7 @@ from tailrec import columns as c
 from tailrec.dataset import Catalog
 from tailrec.errors import DataError
 from tailrec.features.text import TextEncoder
-from tailrec.training.encoder_files import read_card
+from tailrec.features.weights import read_card
 from tailrec.training.likeness import LIKENESS, OVERLAP
 from tailrec.training.static import StaticDistil, _tuned, distil_static, pour
 from tailrec.training.taught import Taught

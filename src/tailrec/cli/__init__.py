@@ -11,6 +11,8 @@ from tailrec.cli.measure import compare, evaluate
 from tailrec.cli.output import guarded
 from tailrec.cli.serve import create, keys, list_keys, revoke, serve
 from tailrec.cli.stream import consume
+from tailrec.cli.train import distil, finetune, pretrain, train
+from tailrec.cli.train import search as search_training
 from tailrec.cli.tune import tune
 
 for command in (
@@ -38,6 +40,14 @@ for command in (
 for name, key_command in (("create", create), ("list", list_keys), ("revoke", revoke)):
     keys.command(name)(guarded(key_command))
 app.add_typer(keys, name="keys")
+for name, train_command in (
+    ("pretrain", pretrain),
+    ("finetune", finetune),
+    ("distil", distil),
+    ("search", search_training),
+):
+    train.command(name)(guarded(train_command))
+app.add_typer(train, name="train")
 
 
 def main() -> None:

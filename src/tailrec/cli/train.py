@@ -1,7 +1,9 @@
 """Commands that teach encoders: train pretrain, finetune, distil, search."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
@@ -9,10 +11,11 @@ from tailrec.cli.app import HERE, JsonOption, ShopOption, open_shop
 from tailrec.cli.output import print_json, print_table, progress_bar
 from tailrec.cli.parse import seconds
 from tailrec.cli.tune import STOPPED
+from tailrec.features.text import Progress
 from tailrec.recipe import Recipe
 from tailrec.shop import Shop
 from tailrec.shop_recipe import RECIPE
-from tailrec.training.run_folder import Progress
+from tailrec.training.recipes import Finetune, Kind
 
 if TYPE_CHECKING:
     from tailrec.shop_training import Trained
@@ -44,12 +47,16 @@ MinutesOption = Annotated[
 SeedOption = Annotated[
     int | None, typer.Option(help="Of all that is drawn.", show_default="as in the recipe")
 ]
+AdaptOption = Annotated[
+    Kind | None,
+    typer.Option(help="Which parameters are trained.", show_default="as in the recipe"),
+]
 WriteOption = Annotated[
     bool, typer.Option("--write", help="Name the encoder in [features.text] of tailrec.toml.")
 ]
 WandbOption = Annotated[
-    str | None,
-    typer.Option(help="Watch with Weights & Biases, too: online or offline.", metavar="MODE"),
+    Literal["online", "offline"] | None,
+    typer.Option(help="Watch with Weights & Biases, too.", show_default="TensorBoard alone"),
 ]
 
 
@@ -81,17 +88,11 @@ def finetune(
     *,
     shop: ShopOption = HERE,
     model: ModelOption = None,
-    adapt: Annotated[
-        str | None,
-        typer.Option(
-            help="What is trained: map, full, lora, adalora, prefix or adapter.",
-            show_default="as in the recipe",
-        ),
-    ] = None,
+    adapt: AdaptOption = None,
     everything: Annotated[
         bool,
         typer.Option(
-            "--everything", help="Learn from all events; nothing is left to evaluate the encoder on."
+            "--everything", help="Learn from all events: nothing is left to evaluate it on."
         ),
     ] = False,
     steps: StepsOption = None,
@@ -105,9 +106,8 @@ def finetune(
     from tailrec.shop_training import finetune_encoder
 
     with open_shop(shop) as opened:
-        recipe = _changed(opened.recipe.train.finetune, model, steps, minutes, seed)
-        if adapt is not None:
-            recipe = _updated(recipe, adapt={**recipe.adapt.model_dump(), "kind": adapt})
+        recipe = _adapted(opened.recipe.train.finetune, adapt)
+        recipe = _changed(recipe, model, steps, minutes, seed)
         _teach(
             opened,
             lambda tell: finetune_encoder(
@@ -122,11 +122,9 @@ def distil(
     *,
     shop: ShopOption = HERE,
     into: Annotated[
-        str | None,
-        typer.Option(
-            help="What the encoder becomes: layers or static.", show_default="as in the recipe"
-        ),
-    ] = None,
+        Literal["layers", "static"],
+        typer.Option(help="Fewer layers, or one vector a token."),
+    ] = "layers",
     layers: Annotated[
         int | None,
         typer.Option(help="Layers that are kept.", min=1, show_default="as in the recipe"),
@@ -142,9 +140,12 @@ def distil(
     from tailrec.shop_training import distil_encoder
 
     with open_shop(shop) as opened:
-        recipe = _changed(opened.recipe.train.distil, None, steps, minutes, seed)
-        given = {"into": into, "layers": layers}
-        recipe = _updated(recipe, **{n: value for n, value in given.items() if value is not None})
+        given = opened.recipe.train
+        recipe = _changed(
+            given.distil if into == "layers" else given.static, None, steps, minutes, seed
+        )
+        if layers is not None:
+            recipe = type(recipe).parse(recipe.model_dump() | {"layers": layers})
         _teach(
             opened,
             lambda tell: distil_encoder(opened, recipe, wandb=wandb, progress=tell),
@@ -157,26 +158,93 @@ def search(
     *,
     shop: ShopOption = HERE,
     budget: Annotated[str, typer.Option(help="Time to search, as 30m or 2h.")] = "30m",
-    adapt: Annotated[
-        str | None, typer.Option(help="What is trained.", show_default="as in the recipe")
-    ] = None,
-    write: WriteOption = False,
+    adapt: AdaptOption = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put the best options into tailrec.toml.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Search how fine-tuning goes best; later calls go on where this one ends."""
-    from tailrec.shop_training import search_finetune
+    from tailrec.shop_training import search_finetune, with_options, write_finetune
 
     with open_shop(shop) as opened:
-        recipe = opened.recipe.train.finetune
-        if adapt is not None:
-            recipe = _updated(recipe, adapt={**recipe.adapt.model_dump(), "kind": adapt})
+        recipe = _adapted(opened.recipe.train.finetune, adapt)
         with _stoppable(), progress_bar() as tell:
             found = search_finetune(opened, recipe, budget_s=seconds(budget), progress=tell)
         if write:
-            found.write(opened)
+            write_finetune(opened, with_options(recipe, found.best.options))
     if as_json:
-        print_json(found.facts() | {"written": write})
+        print_json(asdict(found) | {"written": write})
         return
-    print_table("attempts", *found.table())
+    names = list(found.best.options)
+    rows = [
+        [one.number, *(one.options[name] for name in names), one.state, one.figure or 0.0]
+        for one in found.tried
+    ]
+    note = f"attempt {found.best.number} is the best"
+    print_table("attempts", ["attempt", *names, "state", "held out"], rows, note=note)
     if write:
         typer.echo(f"[train.finetune] of {shop / RECIPE} holds the best options")
+
+
+def _changed(
+    recipe: R, model: str | None, steps: int | None, minutes: float | None, seed: int | None
+) -> R:
+    """A recipe with what the command line says."""
+    told = {"steps": steps, "minutes": minutes, "seed": seed}
+    whole = recipe.model_dump()
+    given = {name: value for name, value in told.items() if value is not None}
+    if "course" in whole:
+        whole["course"] |= given
+    else:
+        whole |= {name: value for name, value in given.items() if name in whole}
+    return type(recipe).parse(whole | ({} if model is None else {"model": model}))
+
+
+def _adapted(recipe: Finetune, adapt: str | None) -> Finetune:
+    """A recipe that trains other parameters; options of the former kind go with it."""
+    if adapt is None or adapt == recipe.adapt.kind:
+        return recipe
+    return type(recipe).parse(recipe.model_dump() | {"adapt": {"kind": adapt}})
+
+
+def _teach(
+    shop: Shop, work: Callable[[Progress], "Trained"], *, write: bool, as_json: bool
+) -> None:
+    """Do the work, name its encoder in the recipe where asked, and print what came of it."""
+    from tailrec.shop_training import use_encoder
+
+    with _stoppable(), progress_bar() as tell:
+        trained = work(tell)
+    if write:
+        use_encoder(shop, trained.encoder)
+    if as_json:
+        facts = {"encoder": trained.encoder, "run": trained.run, "written": write}
+        print_json(facts | dict(trained.card))
+        return
+    held_out = trained.card.get("held_out", {})
+    rows = [[name, trained.before.get(name, ""), value] for name, value in held_out.items()]
+    print_table(trained.encoder, ["on held-out data", "before", "after"], rows, note=_note(trained))
+    recipe = shop.folder / RECIPE
+    if write:
+        typer.echo(f"[features.text] of {recipe} names it; `tailrec fit` learns with it")
+    else:
+        typer.echo(f"--write names it in {recipe}, or do: model = {trained.encoder!r}")
+
+
+def _note(trained: "Trained") -> str:
+    if trained.outcome is None:
+        return f"files of the run: {trained.run}"
+    made = f"{trained.outcome.step:,} steps in {trained.outcome.seconds / 60:.1f} min"
+    best = f"the state after step {trained.outcome.best_step:,} is kept"
+    return f"{made}, ended by {trained.outcome.ended}; {best}; files of the run: {trained.run}"
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Ctrl-C ends with a word on how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        typer.echo("tailrec: stopped; the same command goes on from the last step", err=True)
+        raise typer.Exit(STOPPED) from error

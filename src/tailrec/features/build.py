@@ -77,8 +77,7 @@ class FeatureRecipe(Recipe):
         data, indices, indptr = (arrays[_MATRIX + name] for name in ("data", "indices", "indptr"))
         shape = (len(indptr) - 1, words.dim)
         matrix = sparse.csr_array((data, indices, indptr), shape=shape)
-        # Models of earlier versions do not tell which weights they were fitted with.
-        mark = arrays[_MARK].tobytes().decode() if _MARK in arrays else ""
+        mark = arrays[_MARK].tobytes().decode()
         return FeatureModel(self, words, Features(matrix, arrays[_DENSE]), cache, home, mark)
 
 

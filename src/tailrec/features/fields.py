@@ -82,8 +82,8 @@ def read_template(template: str) -> tuple[Slot, ...]:
 def template_texts(catalog: Catalog, slots: Sequence[Slot]) -> list[str]:
     """Every item put into a template.
 
-    A field that an item lacks goes with the words that lead to it and what closes it. Words
-    between two fields also go where nothing stands before them.
+    A field that an item lacks goes with the words that lead to it and what closes it. The words
+    that lead to a later field, and what closes it, also go where nothing stands before them.
 
     Args:
         catalog: the items.
@@ -102,7 +102,11 @@ def template_texts(catalog: Catalog, slots: Sequence[Slot]) -> list[str]:
         parts += [
             pl.when(there & begun).then(pl.lit(slot.before)).otherwise(pl.lit("")),
             pl.col(slot.field),
-            pl.when(there).then(pl.lit(slot.after)).otherwise(pl.lit("")),
+            pl.when(there & begun)
+            .then(pl.lit(slot.after))
+            .when(there)
+            .then(pl.lit(slot.after.lstrip(_CLOSING)))
+            .otherwise(pl.lit("")),
         ]
         begun = there if number == 0 else begun | there
     return table.select(pl.concat_str(parts).str.strip_chars().alias(c.TEXT))[c.TEXT].to_list()

@@ -103,7 +103,9 @@ def load_int8(
             try:
                 _make(model, beside)
             except RecipeError as error:
-                # Remembered: to find out takes long.
+                # Remembered, for it takes long to find out; nothing else of it is kept.
+                for path in beside.iterdir():
+                    path.unlink()
                 (beside / _CARD).write_text(json.dumps({"refused": str(error)}), "utf-8")
                 _put(beside, folder)
                 raise

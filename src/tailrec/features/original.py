@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 
+from tailrec.features.adapted import opened
 from tailrec.items import Float32Array
 
 
@@ -26,8 +26,8 @@ class Original:
     def __init__(self, folder: Path, *, device: str | None, max_length: int) -> None:
         with quiet():
             # The eager form of attention exports to fewer operations than the fused one.
-            self.model = SentenceTransformer(
-                str(folder), device=device, model_kwargs={"attn_implementation": "eager"}
+            self.model = opened(
+                folder, device=device, model_kwargs={"attn_implementation": "eager"}
             ).eval()
         longest = self.model.max_seq_length
         # A static model reads texts of any length, and cannot be told to read less.

@@ -94,7 +94,7 @@ def write_int8(model: SentenceTransformer, folder: Path) -> None:
             ready,
             folder / MODEL,
             op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=_first_layer(ready),
+            nodes_to_exclude=_first_layer(ready) + _stacks(ready),
             per_channel=True,
             weight_type=QuantType.QUInt8,
         )
@@ -118,3 +118,11 @@ def _first_layer(path: Path) -> list[str]:
     if set(layers.values()) <= {-1, 0}:
         return []
     return [name for name, layer in layers.items() if layer == 0]
+
+
+def _stacks(path: Path) -> list[str]:
+    """Names of the products with stacks of matrices, such as learnt prefixes: int8 has none."""
+    graph = onnx.load(path).graph
+    stacks = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 2}
+    products = (node for node in graph.node if node.op_type == "MatMul")
+    return [node.name for node in products if not stacks.isdisjoint(node.input)]

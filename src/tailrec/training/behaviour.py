@@ -2,47 +2,28 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.random import Generator
-from pydantic import Field
 
 from tailrec.dataset import Dataset
 from tailrec.items import Array, Float32Array, Int64Array
-from tailrec.recipe import Recipe
 from tailrec.training.embedders import Embedder
 from tailrec.training.objectives import autoencoder, info_nce
 from tailrec.training.pairs import Affinity, Pairs, People
+from tailrec.training.recipes import Objective
+from tailrec.training.replay import Replay, Source
 
 Judge = Callable[[Float32Array], Mapping[str, float]]
 """Figures of the vectors [N, D] of the items that are judged."""
 
+WATCHED = "tail recall@20"
+"""Held-out figure by which states and attempts are compared."""
+
 LEAST_SHARE = 1e-6
 """Of all targets drawn; keeps the logarithm finite for items that are never a target."""
-
-
-class Objective(Recipe):
-    """What fine-tuning on behaviour minimises.
-
-    Attributes:
-        kind: `contrastive` (InfoNCE over pairs) or `autoencoder` (histories rebuilt).
-        pairs: `items` that belong together, or `people`: their past and their next item.
-        temperature: of the contrastive loss; lower: only the nearest count.
-        hard: negatives an anchor besides those of the batch: items of alike texts that are no
-            partners of it.
-        popularity: 0: pairs count by how much more often than chance they occur, which suits the
-            tail; 1: by how often.
-        decay: what a step back leaves of a past item, for `people`.
-    """
-
-    kind: Literal["contrastive", "autoencoder"] = "contrastive"
-    pairs: Literal["items", "people"] = "items"
-    temperature: float = Field(default=0.12, gt=0)
-    hard: int = Field(default=0, ge=0, le=16)
-    popularity: float = Field(default=0.0, ge=0, le=1)
-    decay: float = Field(default=0.7, gt=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -54,11 +35,20 @@ class Lessons:
         affinity: of their items.
         alike: int32 [I, H], items of alike texts, no partners, -1 where there are none; for hard
             negatives.
+        replay: pairs of earlier periods, for a run that goes on from an earlier one.
     """
 
     data: Dataset
     affinity: Affinity
     alike: Array
+    replay: Replay | None = None
+
+    def partners(self, rows: Array, columns: Array) -> Array:
+        """bool [R, C], which of some items are partners of which others, now or before."""
+        found = self.affinity.partners(rows, columns)
+        if self.replay is not None:
+            found |= self.replay.earlier.partners(rows, columns)
+        return found
 
 
 class _Batch(NamedTuple):
@@ -78,7 +68,7 @@ class Contrastive:
         watched: the figure that says which state is best.
     """
 
-    watched = "tail recall@20"
+    watched = WATCHED
 
     def __init__(
         self,
@@ -93,7 +83,8 @@ class Contrastive:
         self._embedder, self._lessons, self._options = embedder, lessons, options
         self._size, self._judged = size, judged
         people = People(lessons.data, options.decay)
-        self._pairs: Affinity | People = lessons.affinity if options.pairs == "items" else people
+        own: Source = lessons.affinity if options.pairs == "items" else people
+        self._pairs = own if lessons.replay is None else lessons.replay.beside(own)
         self._share = _target_shares(lessons, options)
 
     def batch(self, number: int, rng: Generator) -> _Batch:
@@ -117,6 +108,10 @@ class Contrastive:
 
     def loss(self, batch: _Batch) -> torch.Tensor:
         """The mean over the batch's pairs."""
+        return self.losses(batch).mean()
+
+    def losses(self, batch: _Batch) -> torch.Tensor:
+        """[N], of each pair."""
         vectors = self._embedder.embed(batch.prepared)
         device = vectors.device
         past = vectors[batch.anchor.to(device)]  # [N, H, D]
@@ -145,7 +140,7 @@ class Contrastive:
     def _hidden(self, pairs: Pairs, target: Array) -> Array:
         """bool [N, M]: what an anchor has, is, or belongs to, besides its own target."""
         first = pairs.anchor[:, 0]
-        hidden = self._lessons.affinity.partners(first, target)
+        hidden = self._lessons.partners(first, target)
         hidden |= (pairs.anchor[:, :, None] == target).any(axis=1)
         hidden |= pairs.target[:, None] == target
         own = np.arange(len(first))
@@ -161,7 +156,7 @@ class Autoencoder:
         watched: the figure that says which state is best.
     """
 
-    watched = "tail recall@20"
+    watched = WATCHED
 
     def __init__(
         self, embedder: Embedder, lessons: Lessons, *, size: int, judged: "Judged"
@@ -220,11 +215,24 @@ class Judged:
 def _target_shares(lessons: Lessons, options: Objective) -> Array:
     """float64 [I], how often each item is drawn as a target."""
     if options.pairs == "people":
-        share = (lessons.data.item_counts > 0).astype(np.float64)
+        share = _to_one((lessons.data.item_counts > 0).astype(np.float64))
     else:
-        matrix = lessons.affinity.matrix
-        rows = np.asarray(matrix.sum(axis=1)).ravel()
-        scale = np.repeat(1 / np.maximum(rows, 1e-12), np.diff(matrix.indptr))
-        share = np.bincount(matrix.indices, matrix.data * scale, len(rows)).astype(np.float64)
-    shares: Array = np.maximum(share / max(float(share.sum()), 1e-12), LEAST_SHARE)
+        share = _to_one(_drawn(lessons.affinity))
+    if lessons.replay is not None:
+        earlier = _to_one(_drawn(lessons.replay.earlier))
+        share = (1 - lessons.replay.share) * share + lessons.replay.share * earlier
+    shares: Array = np.maximum(share, LEAST_SHARE)
+    return shares
+
+
+def _drawn(affinity: Affinity) -> Array:
+    """float64 [I], how often each item is drawn as a partner, every anchor once."""
+    matrix = affinity.matrix
+    rows = np.asarray(matrix.sum(axis=1)).ravel()
+    scale = np.repeat(1 / np.maximum(rows, 1e-12), np.diff(matrix.indptr))
+    return np.bincount(matrix.indices, matrix.data * scale, len(rows)).astype(np.float64)
+
+
+def _to_one(share: Array) -> Array:
+    shares: Array = share / max(float(share.sum()), 1e-12)
     return shares

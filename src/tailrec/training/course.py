@@ -7,80 +7,25 @@ on the seed and the step alone, so a run that was stopped anywhere goes on as if
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.random import Generator
-from pydantic import Field
 
 from tailrec.artifact import under
 from tailrec.errors import ArtifactError, RecipeError
-from tailrec.recipe import Recipe
+from tailrec.features.text import Progress
 from tailrec.training.adversarial import Adversary
 from tailrec.training.devices import Devices
 from tailrec.training.interrupts import held_back
 from tailrec.training.models import recomputed
-from tailrec.training.run_folder import Progress, RunFolder
+from tailrec.training.recipes import Course
+from tailrec.training.run_folder import RunFolder
 from tailrec.training.tracking import Tracker
 from tailrec.training.updates import Updates, make_optimiser
-
-
-class Course(Recipe):
-    """How anything is trained.
-
-    Attributes:
-        steps: of the optimiser; the schedule spans them.
-        minutes: the run ends early after so many, at the end of a step; None: after all steps.
-        optimiser: `adamw`, or `sgd` with momentum.
-        rate: highest learning rate.
-        momentum: of `sgd`.
-        weight_decay: of matrices; biases and norms have none.
-        warmup: share of the steps in which the rate rises from 0.
-        schedule: how it falls afterwards: `linear` or `cosine` to 0, or `constant`.
-        clip: longest gradient; None: any.
-        accumulate: batches of one step, on each device.
-        adversarial: how far word embeddings are moved against each batch, see
-            `training.adversarial`; 0: not, which takes half the time.
-        precision: `fp32`, or mixed with `bf16` or `fp16`.
-        checkpointing: activations are computed twice instead of kept, to save memory.
-        check_every: steps between two measurements on held-out data; the first state and the
-            last are always measured.
-        patience: measurements without a better one that end the run; None: all steps are made.
-        keep_every: steps between two checkpoints.
-        device: `auto`, or a device of PyTorch's such as `cpu` and `cuda`.
-        seed: of all that is drawn.
-    """
-
-    steps: int = Field(default=1000, ge=1)
-    minutes: float | None = Field(default=None, gt=0)
-    optimiser: Literal["adamw", "sgd"] = "adamw"
-    rate: float = Field(default=5e-5, gt=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=0.01, ge=0)
-    warmup: float = Field(default=0.06, ge=0, le=1)
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    clip: float | None = Field(default=1.0, gt=0)
-    accumulate: int = Field(default=1, ge=1)
-    adversarial: float = Field(default=0.0, ge=0)
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    checkpointing: bool = False
-    check_every: int = Field(default=100, ge=1)
-    patience: int | None = Field(default=None, ge=1)
-    keep_every: int = Field(default=50, ge=1)
-    device: str = "auto"
-    seed: int = 0
-
-    def share(self, step: int) -> float:
-        """What a step's learning rate is of the highest, steps from 0."""
-        rising = round(self.warmup * self.steps)
-        if step < rising:
-            return (step + 1) / (rising + 1)
-        if self.schedule == "constant":
-            return 1.0
-        done = (step - rising) / max(self.steps - rising, 1)
-        return 1 - done if self.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
 
 
 class Task(Protocol):
@@ -110,6 +55,19 @@ class Task(Protocol):
         """Measured on held-out data; the module is in evaluation mode. Empty: nothing is.
 
         Among several processes only the main one measures.
+        """
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A task that has something to do after every step, the same in all processes."""
+
+    def after_step(self, step: int) -> None:
+        """Parameters are changed, and their gradients still there; what it keeps is in buffers.
+
+        Args:
+            step: steps made.
         """
         ...
 
@@ -145,7 +103,7 @@ def train(
 
     The module ends in its best measured state, or in its last where nothing is measured. Ctrl-C
     and errors leave a checkpoint of the last whole step. Among several processes, begun by
-    `accelerate launch`, only the main one writes to the run's folder and is heard.
+    `torchrun`, only the main one writes to the run's folder and is heard.
 
     Args:
         task: its module is changed in place.
@@ -261,7 +219,8 @@ class _Loop:
         # Ctrl-C waits here: parameters, count and curve change together.
         with held_back():
             rate = course.rate * course.share(self._step)
-            self._updates.step(rate)
+            after = self._task.after_step if isinstance(self._task, Counting) else None
+            self._updates.step(rate, after and partial(after, self._step + 1))
             self._step += 1
             self._noted({"loss": loss, "rate": rate})
         return loss

@@ -1,6 +1,6 @@
 """Where a run is trained: the device of this process, and the processes that share the work.
 
-Several devices are several processes, begun by `accelerate launch`. Each takes batches of its own;
+Several devices are several processes, begun by `torchrun`. Each takes batches of its own;
 gradients are averaged before a step, so parameters are the same everywhere.
 """
 
@@ -95,7 +95,10 @@ class Devices:
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes files; alone it is."""
+    """Whether this process is the one that writes files; alone it is.
+
+    Processes know of each other once `Devices` was made, as training does.
+    """
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 

@@ -10,26 +10,25 @@ Source:
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.random import Generator
-from pydantic import Field
 from sentence_transformers import SentenceTransformer
 from torch.nn.functional import cosine_similarity, kl_div, log_softmax, softmax
 
 from tailrec import __version__
 from tailrec.features.original import Original, quiet
-from tailrec.features.weights import find_model
+from tailrec.features.text import Progress
 from tailrec.items import Float32Array, Int64Array
-from tailrec.recipe import Recipe
-from tailrec.training.course import Course, Outcome, train
+from tailrec.training.course import Outcome, train
 from tailrec.training.embedders import TextEmbedder
 from tailrec.training.encoder_files import save_encoder
 from tailrec.training.likeness import LIKENESS, NEAREST, OVERLAP, hold_out, likeness, overlap
 from tailrec.training.prune import even_layers, keep_layers, keep_tokens, least_harm_layers
-from tailrec.training.run_folder import Progress, RunFolder
+from tailrec.training.recipes import Distil
+from tailrec.training.run_folder import RunFolder
 from tailrec.training.taught import Taught
 from tailrec.training.tracking import Tracker
 
@@ -40,38 +39,6 @@ _PROBES_OF_MAP: Final = 2000
 """Texts by which a map between two widths is begun."""
 
 _BATCH_TOKENS: Final = 4096
-
-
-class Distil(Recipe):
-    """How a small encoder learns from a large one.
-
-    Attributes:
-        layers: of the teacher that the student keeps.
-        choose: which: `even`ly spread, or those whose loss does the `least-harm`.
-        model: another student than the teacher cut down: a folder, or a name on the hub; it keeps
-            all its layers.
-        tokens: `used` keeps the tokens of the texts, single letters, and `spare` others; `all`
-            keeps every one.
-        spare: tokens kept besides, the most frequent of the language.
-        train_tokens: tokens' own vectors are trained, too; slower, and seldom of use.
-        relation: weight of the likeness between texts, beside that of each text's vector.
-        temperature: of the likeness between texts; lower: only the nearest count.
-        batch: texts of one step; every second is a near one of another.
-        held_out: share of the texts that are measured on, at most 1,000.
-        course: steps, rates, checks.
-    """
-
-    layers: int = Field(default=3, ge=1)
-    choose: Literal["even", "least-harm"] = "least-harm"
-    model: str | None = None
-    tokens: Literal["used", "all"] = "used"
-    spare: int = Field(default=2000, ge=0)
-    train_tokens: bool = False
-    relation: float = Field(default=1.0, ge=0)
-    temperature: float = Field(default=0.05, gt=0)
-    batch: int = Field(default=64, ge=4)
-    held_out: float = Field(default=0.1, gt=0, lt=1)
-    course: Course = Course(steps=600, rate=3e-4, check_every=100, patience=4)
 
 
 def distil(
@@ -193,9 +160,8 @@ def _best_map(own: Float32Array, exact: Float32Array) -> torch.nn.Linear:
 
 def _student(recipe: Distil, taught: Taught, texts: list[str]) -> SentenceTransformer:
     """The student before it learns; the same for the same recipe and texts."""
-    folder = taught.folder if recipe.model is None else find_model(recipe.model)
     with quiet():
-        model = SentenceTransformer(str(folder), device="cpu")
+        model = SentenceTransformer(str(recipe.student(taught)), device="cpu")
     longest = taught.teacher.max_length
     model.max_seq_length = min(longest, int(model.max_seq_length or longest))
     if recipe.model is None:

@@ -123,7 +123,7 @@ class MapEmbedder:
         """[N, D], unit length, with a gradient."""
         device = next(self.module.parameters()).device
         mapped = self.module({"sentence_embedding": prepared.to(device)})
-        return normalize(mapped["sentence_embedding"], dim=1)
+        return normalize(mapped["sentence_embedding"], dim=-1)
 
     def encode(self, items: Array) -> Float32Array:
         """float32 [N, D], unit length; zero where an item has no text."""

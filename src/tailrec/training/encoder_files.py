@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from tailrec.errors import ArtifactError
 from tailrec.features.original import quiet
 from tailrec.features.weights import CARD
-from tailrec.files import plain, sync
+from tailrec.files import plain, sync, whole_file
 
 
 def save_encoder(model: SentenceTransformer, folder: Path, card: Mapping[str, Any]) -> None:
@@ -46,8 +46,7 @@ def save_encoder(model: SentenceTransformer, folder: Path, card: Mapping[str, An
             tokenizer.no_padding()
         with quiet():
             model.save(str(beside), create_model_card=False, safe_serialization=True)
-        told = json.dumps(plain(card), indent=2, ensure_ascii=False)
-        (beside / CARD).write_text(told + "\n", "utf-8")
+        write_card(beside, card)
         for path in beside.rglob("*"):
             sync(path)
         _swap(beside, folder, before)
@@ -56,22 +55,11 @@ def save_encoder(model: SentenceTransformer, folder: Path, card: Mapping[str, An
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """The card of an encoder; empty for a model that was not trained here.
-
-    Raises:
-        ArtifactError: the card is damaged.
-    """
-    path = folder / CARD
-    if not path.is_file():
-        return {}
-    try:
-        card = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}); train the encoder again") from error
-    if not isinstance(card, dict):
-        raise ArtifactError(f"{path} holds no object; train the encoder again")
-    return card
+def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """Put another card into an encoder's folder; the encoder stays what it is."""
+    with whole_file(folder / CARD) as beside:
+        told = json.dumps(plain(card), indent=2, ensure_ascii=False)
+        beside.write_text(told + "\n", "utf-8")
 
 
 def _swap(beside: Path, folder: Path, before: Path) -> None:

@@ -1,49 +1,34 @@
 """Fine-tuning an encoder on a shop's behaviour: a recipe, a run, an encoder."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 
 from tailrec import __version__
+from tailrec.errors import RecipeError
+from tailrec.features.adapted import opened
 from tailrec.features.original import quiet
-from tailrec.features.weights import PACKAGED, fingerprint
+from tailrec.features.text import Progress
+from tailrec.features.weights import fingerprint
 from tailrec.items import Float32Array
-from tailrec.recipe import Recipe
-from tailrec.training.adapt import Adapt, adapted
-from tailrec.training.behaviour import Autoencoder, Contrastive, Judged, Lessons, Objective
-from tailrec.training.course import Course, Outcome, Task, train
+from tailrec.training.adapt import Adapted, adapted, n_trained
+from tailrec.training.behaviour import WATCHED, Autoencoder, Contrastive, Judged, Lessons
+from tailrec.training.course import Outcome, Task, train
 from tailrec.training.embedders import Embedder, MapEmbedder, TextEmbedder, Vary
 from tailrec.training.encoder_files import save_encoder
-from tailrec.training.run_folder import Progress, RunFolder
+from tailrec.training.memory import Memory, remembered
+from tailrec.training.ranks import WithRanks
+from tailrec.training.recipes import Finetune
+from tailrec.training.retain import Start, continued
+from tailrec.training.run_folder import RunFolder
 from tailrec.training.tracking import Tracker
-
-
-class Finetune(Recipe):
-    """How an encoder is fine-tuned on behaviour.
-
-    Attributes:
-        model: the encoder it begins with: the packaged one, a folder, or a name on the hub.
-        adapt: which parameters are trained.
-        objective: what is minimised.
-        course: steps, rates, checks.
-        batch: pairs of one step, or items of the autoencoder's.
-        max_length: tokens of a text that are read.
-    """
-
-    model: str = PACKAGED
-    adapt: Adapt = Adapt()
-    objective: Objective = Objective()
-    course: Course = Course()
-    batch: int = Field(default=128, ge=2)
-    max_length: int = Field(default=48, ge=4)
 
 
 @dataclass(frozen=True)
@@ -57,6 +42,7 @@ class Material:
         lessons: what behaviour has to teach.
         judged: what is held out.
         vary: makes variants of texts; None: they are taken as they are.
+        earlier: what the run kept that the encoder is from; None: it is from none.
     """
 
     base: Path
@@ -65,6 +51,7 @@ class Material:
     lessons: Lessons
     judged: Judged
     vary: Vary | None = None
+    earlier: Memory | None = None
 
     def mark(self, recipe: Finetune) -> str:
         """Digest of all that a run depends on: 32 hexadecimal digits."""
@@ -76,6 +63,8 @@ class Material:
         arrays = (data.ptr, data.item, data.step, data.weight, matrix.indices, matrix.data)
         for array in (*arrays, self.judged.items):
             whole.update(np.ascontiguousarray(array).tobytes())
+        if self.earlier is not None:
+            whole.update(self.earlier.digest.encode())
         return whole.hexdigest()[:32]
 
 
@@ -97,52 +86,87 @@ def finetune(
         progress: called after each step.
     """
     with quiet():
-        model = SentenceTransformer(str(material.base), device="cpu")
+        model = opened(material.base, device="cpu")
     model.max_seq_length = min(recipe.max_length, int(model.max_seq_length or recipe.max_length))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.course.seed)  # matrices put beside begin at random
-        embedder, finish = _embedder(recipe, model, material)
-    outcome = train(
-        _task(recipe, embedder, material), recipe.course, run, tracker=tracker, progress=progress
-    )
-    finished = finish()
-    save_encoder(finished, run.encoder, _card(recipe, fingerprint(material.base), outcome))
+        embedder, ready = _embedder(recipe, model, material)
+    task = _task(recipe, embedder, material, run)
+    if ready.ranks is not None:
+        task = WithRanks(task, ready.ranks)
+    n_parameters = n_trained(ready.module)
+    outcome = train(task, recipe.course, run, tracker=tracker, progress=progress)
+    card = _card(recipe, fingerprint(material.base), outcome) | {"trained": n_parameters}
+    save_encoder(ready.finish(), run.encoder, card)
+    if recipe.keep_memory:
+        lessons, new = material.lessons, fingerprint(run.encoder)
+        memory = remembered(lessons.data.catalog, lessons.affinity, new, material.earlier)
+        memory.save(run.folder)
     return outcome
 
 
-def _task(recipe: Finetune, embedder: Embedder, material: Material) -> Task:
-    lessons, judged = material.lessons, material.judged
-    if recipe.objective.kind == "autoencoder":
-        return Autoencoder(embedder, lessons, size=recipe.batch, judged=judged)
-    return Contrastive(embedder, lessons, recipe.objective, size=recipe.batch, judged=judged)
+def _task(recipe: Finetune, embedder: Embedder, material: Material, run: RunFolder) -> Task:
+    """What is learnt; with what is to be kept where the recipe goes on from an earlier run."""
+
+    def make(lessons: Lessons) -> Task:
+        judged = material.judged
+        if recipe.objective.kind == "autoencoder":
+            return Autoencoder(embedder, lessons, size=recipe.batch, judged=judged)
+        return Contrastive(embedder, lessons, recipe.objective, size=recipe.batch, judged=judged)
+
+    if recipe.continual is None:
+        return make(material.lessons)
+    memory = material.earlier
+    if memory is None or memory.encoder != fingerprint(material.base):
+        of = "none was given" if memory is None else "the one given is of another encoder"
+        raise RecipeError(
+            f"`continual` needs the memory of the run that trained {recipe.model}, and {of}; take "
+            "the encoder and the memory of one run, or leave `continual` out"
+        )
+    start = Start(embedder, material.vectors, memory, run, recipe.course.seed)
+    return continued(
+        recipe.continual, start, material.lessons, recipe.objective, recipe.batch, make=make
+    )
 
 
 def _embedder(
     recipe: Finetune, model: SentenceTransformer, material: Material
-) -> tuple[Embedder, Callable[[], SentenceTransformer]]:
+) -> tuple[Embedder, Adapted]:
     """What is trained, and the encoder it becomes."""
     if recipe.adapt.kind == "map":
         mapped = MapEmbedder(material.vectors)
-        return mapped, lambda: _with_map(model, mapped.module)
-    ready = adapted(model, recipe.adapt)
-    embedder = TextEmbedder(ready.module, model, material.texts, vary=material.vary)
-    return embedder, ready.finish
+        return mapped, Adapted(mapped.module, lambda: _with_map(model, mapped.module))
+    ready = adapted(model, recipe.adapt, steps=recipe.course.steps)
+    return TextEmbedder(ready.module, model, material.texts, vary=material.vary), ready
 
 
 def _with_map(model: SentenceTransformer, learnt: torch.nn.Module) -> SentenceTransformer:
     """The encoder with a map behind its vectors; the vectors themselves are its diagonal."""
     weight = next(learnt.parameters()).detach().cpu()
     whole = weight + torch.eye(len(weight))
+    parts = [part for part in model if not isinstance(part, Normalize)]
+    before = _earlier_map(parts[-1])
+    if before is not None:
+        parts.pop()
+        whole = whole @ before  # several maps in a row are one
     linear = Dense(
-        len(weight),
-        len(weight),
+        whole.shape[1],
+        whole.shape[0],
         bias=False,
         activation_function=torch.nn.Identity(),
         init_weight=whole,
     )
-    parts = [part for part in model if not isinstance(part, Normalize)]
     # The map was learnt of vectors of unit length.
     return SentenceTransformer(modules=[*parts, Normalize(), linear, Normalize()], device="cpu")
+
+
+def _earlier_map(part: torch.nn.Module) -> torch.Tensor | None:
+    """The matrix of a layer that is linear and nothing else; None for any other."""
+    if not isinstance(part, Dense) or not isinstance(part.activation_function, torch.nn.Identity):
+        return None
+    linear: Any = part.linear
+    plain = linear.bias is None and not part.use_residual
+    return linear.weight.detach().cpu() if plain else None
 
 
 def _card(recipe: Finetune, base: str, outcome: Outcome) -> dict[str, Any]:
@@ -154,6 +178,7 @@ def _card(recipe: Finetune, base: str, outcome: Outcome) -> dict[str, Any]:
         "steps": outcome.step,
         "ended": outcome.ended,
         "best_step": outcome.best_step,
+        "watched": WATCHED,
         "held_out": dict(outcome.best),
         "seconds": outcome.seconds,
         "versions": {"tailrec": __version__, "torch": torch.__version__},

@@ -24,7 +24,7 @@ def info_nce(
             makes scores say how often a pair occurs, zeros by how much more often than chance.
 
     Returns:
-        The mean loss; in-batch pairs are also asked the other way round.
+        [N], the loss of each pair; in-batch pairs are also asked the other way round.
 
     Source:
         van den Oord et al. 2018, arXiv:1807.03748; Yi et al. 2019, doi:10.1145/3298689.3346996.
@@ -34,7 +34,8 @@ def info_nce(
     n_pairs = len(anchors)
     own = torch.arange(n_pairs, device=logits.device)
     back = logits[:, :n_pairs].T
-    return (cross_entropy(logits, own) + cross_entropy(back, own)) / 2
+    asked = cross_entropy(logits, own, reduction="none")
+    return (asked + cross_entropy(back, own, reduction="none")) / 2
 
 
 def autoencoder(vectors: torch.Tensor, histories: torch.Tensor) -> torch.Tensor:

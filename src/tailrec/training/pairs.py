@@ -119,7 +119,15 @@ class People:
         order = after[np.argsort(data.item[after], kind="stable")]
         start = np.searchsorted(data.item[order], item)
         stop = np.searchsorted(data.item[order], item, side="right")
-        event = order[(start + (stop - start) * rng.random(len(item))).astype(np.int64)]
+        return self.ending(order[(start + (stop - start) * rng.random(len(item))).astype(np.int64)])
+
+    def ending(self, event: Int64Array) -> Pairs:
+        """Pairs whose targets are some events, those with nothing earlier nearby left out.
+
+        Args:
+            event: int64 [N], numbers of events.
+        """
+        data = self.data
         back = event[:, None] - 1 - np.arange(LONGEST)
         there = back >= data.ptr[data.user[event]][:, None]
         back = np.maximum(back, 0)

@@ -1,32 +1,31 @@
 """Domain pre-training: an encoder learns to say words that are hidden in the shop's own texts."""
 
 import copy
-import hashlib
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.random import Generator
-from pydantic import Field
 from torch.nn.functional import cosine_similarity
 
 from tailrec.errors import RecipeError
-from tailrec.features.weights import PACKAGED, fingerprint
+from tailrec.features.text import Progress
+from tailrec.features.weights import fingerprint
 from tailrec.items import BoolArray, Int64Array
-from tailrec.recipe import Recipe
-from tailrec.training.corpus import Corpus, Texts
-from tailrec.training.course import Course, Outcome, train
+from tailrec.training.characters import build_encoder
+from tailrec.training.corpus import Corpus
+from tailrec.training.course import Outcome, train
 from tailrec.training.devices import is_main
 from tailrec.training.encoder_files import save_encoder
-from tailrec.training.masked_model import MaskedModel, find_base, load_encoder, missed
+from tailrec.training.masked_model import MaskedModel, load_encoder, missed
 from tailrec.training.masking import OUTSIDE, Masking
 from tailrec.training.pieces import Pieces, Plan
-from tailrec.training.run_folder import Progress, RunFolder
+from tailrec.training.recipes import Pretrain
+from tailrec.training.run_folder import RunFolder
 from tailrec.training.tracking import Tracker
 
 PERPLEXITY: Final = "perplexity"
@@ -35,121 +34,73 @@ LIKELIHOOD: Final = "log_likelihood"
 LIKENESS: Final = "likeness"
 """Mean cosine of held-out texts' vectors to those of the model that training began with."""
 
+UNTAUGHT: Final = "untaught"
+"""Folder in a run of an encoder of the shop's own letters, before it was taught."""
+
+_VERSIONS: Final = ("tailrec", "torch", "transformers", "sentence-transformers")
 _MEASURES: Final = 0x6D65
 """Seed of what is hidden from held-out texts: the same at every measurement of every run."""
 
 
-class Pretrain(Recipe):
-    """How an encoder is pre-trained on the texts of a shop.
+def pretrain(
+    recipe: Pretrain,
+    corpus: Corpus,
+    base: Path,
+    run: RunFolder,
+    *,
+    tracker: Tracker | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Pre-train, and write the encoder into the run's folder; a run begun before goes on.
 
-    Attributes:
-        kind: says which training this is.
-        model: what training begins with: the packaged MiniLM, a folder, or a name on the Hugging
-            Face hub.
-        texts: what is read.
-        max_length: tokens of a piece; longer texts make several.
-        batch_tokens: of a batch, padding counted.
-        masked: share of the words that are hidden.
-        run: letters of a script without blanks that are hidden together.
-        anchor: what counts, beside saying hidden words, that vectors of texts stay near those of
-            the model that training began with; 0 lets them drift.
-        head_batches: batches in which only a new head learns, before the encoder does.
-        measured: pieces of held-out texts that are measured on, at most.
-        course: of the training.
+    Args:
+        recipe: how.
+        corpus: result of `recipe.texts.gather`.
+        base: folder of the model that training begins with, see `masked_model.find_base`; not
+            looked at where the recipe says how to make an `own` one.
+        run: its files.
+        tracker: told losses and figures.
+        progress: called after each step.
+
+    Raises:
+        RecipeError: the model cannot be pre-trained.
+        DataError: the model's tokenizer knows none of the texts.
+        ArtifactError: the run's checkpoint is of another recipe, or of other data.
     """
-
-    kind: Literal["pretrain"] = "pretrain"
-    model: str = PACKAGED
-    texts: Texts = Texts()
-    max_length: int = Field(default=64, ge=4)
-    batch_tokens: int = Field(default=2048, ge=1)
-    masked: float = Field(default=0.15, gt=0, lt=1)
-    run: int = Field(default=1, ge=1)
-    anchor: float = Field(default=0.0, ge=0)
-    head_batches: int = Field(default=0, ge=0)
-    measured: int = Field(default=1000, ge=1)
-    course: Course = Course()
-
-    def mark(self, corpus: Corpus) -> str:
-        """Digest of all that a run of this recipe depends on."""
-        base = fingerprint(find_base(self.model))
-        whole = "\n".join((self.toml(), base, corpus.digest()))
-        return hashlib.sha256(whole.encode()).hexdigest()[:32]
-
-    def learn(
-        self,
-        corpus: Corpus,
-        folder: Path,
-        *,
-        tracker: Tracker | None = None,
-        progress: Progress | None = None,
-    ) -> "Pretrained":
-        """Pre-train, and leave the encoder in the run's folder.
-
-        A run that was stopped goes on.
-
-        Args:
-            corpus: result of `texts.gather`.
-            folder: of the run; made where missing.
-            tracker: told losses and figures.
-            progress: told steps.
-
-        Raises:
-            RecipeError: the model cannot be found, or not be pre-trained.
-            DataError: the model's tokenizer knows none of the texts.
-            ArtifactError: the folder holds a run of another recipe, or of other data.
-        """
-        run = RunFolder(folder, self.mark(corpus))
-        task = PretrainTask(self, corpus)
-        outcome = train(task, self.course, run, tracker=tracker, progress=progress)
-        card = self._card(corpus, task, outcome, run.curve()) if is_main() else {}
+    if recipe.own is not None:
+        base = run.folder / UNTAUGHT
         if is_main():
-            save_encoder(task.model.encoder.cpu(), run.encoder, card)
-        return Pretrained(run.encoder, outcome, card)
-
-    def _card(
-        self, corpus: Corpus, task: "PretrainTask", outcome: Outcome, curve: list[dict[str, float]]
-    ) -> dict[str, Any]:
-        """What is told with the encoder."""
-        before = next(line for line in curve if PERPLEXITY in line)
-        return {
-            "kind": self.kind,
-            "base": {"model": self.model, "fingerprint": fingerprint(find_base(self.model))},
-            "recipe": self.model_dump(mode="json"),
-            "texts": {
-                **corpus.counts,
-                "train": len(corpus.train),
-                "held_out": len(corpus.held_out),
-            },
-            "corpus": corpus.digest(),
-            "pieces": task.n_pieces,
-            "new_head": task.model.new_head,
-            "before": {name: value for name, value in before.items() if name != "step"},
-            "after": dict(outcome.best),
-            "steps": outcome.step,
-            "best_step": outcome.best_step,
-            "ended": outcome.ended,
-            "seconds": outcome.seconds,
-            "versions": {
-                name: version(name)
-                for name in ("tailrec", "torch", "transformers", "sentence-transformers")
-            },
-        }
+            build_encoder(recipe.own, corpus.train, base)
+    task = PretrainTask(recipe, corpus, base)
+    outcome = train(task, recipe.course, run, tracker=tracker, progress=progress)
+    if is_main():
+        card = _card(recipe, corpus, task, outcome)
+        before = next(line for line in run.curve() if PERPLEXITY in line)
+        card["before"] = {name: value for name, value in before.items() if name != "step"}
+        save_encoder(task.model.encoder.cpu(), run.encoder, card)
+    return outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Pretrained:
-    """What pre-training left.
-
-    Attributes:
-        encoder: folder of the encoder.
-        outcome: how the run ended.
-        card: what stands in the encoder's card.
-    """
-
-    encoder: Path
-    outcome: Outcome
-    card: Mapping[str, Any]
+def _card(
+    recipe: Pretrain, corpus: Corpus, task: "PretrainTask", outcome: Outcome
+) -> dict[str, Any]:
+    """What is told with the encoder."""
+    return {
+        "kind": recipe.kind,
+        "base": {"model": recipe.model, "fingerprint": task.base},
+        "recipe": recipe.model_dump(mode="json"),
+        "texts": {**corpus.counts, "train": len(corpus.train), "held_out": len(corpus.held_out)},
+        "corpus": corpus.digest(),
+        "pieces": task.n_pieces,
+        "new_head": task.model.new_head,
+        "watched": task.watched,
+        "held_out": dict(outcome.best),
+        "steps": outcome.step,
+        "best_step": outcome.best_step,
+        "ended": outcome.ended,
+        "seconds": outcome.seconds,
+        "versions": {name: version(name) for name in _VERSIONS},
+    }
 
 
 class _Batch(NamedTuple):
@@ -168,16 +119,28 @@ class PretrainTask:
     Attributes:
         module: the encoder with its head.
         model: the same.
+        base: fingerprint of what training begins with.
         watched: log-likelihood of hidden words.
         n_pieces: pieces learnt from and measured on.
     """
 
     watched = LIKELIHOOD
 
-    def __init__(self, recipe: Pretrain, corpus: Corpus) -> None:
-        folder = find_base(recipe.model)
+    def __init__(self, recipe: Pretrain, corpus: Corpus, base: Path) -> None:
+        """Read texts and model.
+
+        Args:
+            recipe: how.
+            corpus: texts.
+            base: folder of the model.
+
+        Raises:
+            RecipeError: the model cannot be pre-trained.
+            DataError: the model's tokenizer knows none of the texts.
+        """
         self._recipe = recipe
-        self.model = MaskedModel(load_encoder(folder), folder)
+        self.base = fingerprint(base)
+        self.model = MaskedModel(load_encoder(base), base)
         self.module: torch.nn.Module = self.model
         tokenizer = self.model.encoder.tokenizer
         length = min(recipe.max_length, self.model.encoder.max_seq_length or recipe.max_length)

@@ -21,7 +21,7 @@ checkpoint says so, so both speak of the same moment.
 import json
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,9 +33,6 @@ from tailrec.artifact import CARD, RECIPE, clear_leftovers
 from tailrec.errors import ArtifactError
 from tailrec.files import plain, sync, whole_file
 from tailrec.recipe import Recipe
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
 
 CURVE: Final = "curve.jsonl"
 PICTURE: Final = "curve.png"

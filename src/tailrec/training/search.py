@@ -21,8 +21,8 @@ from typing import Final
 import torch
 
 from tailrec.errors import RecipeError, TailrecError
+from tailrec.features.text import Progress
 from tailrec.training.attempts import Attempts, Found, OutOfTime, Pruned, Space, Value
-from tailrec.training.run_folder import Progress
 
 FAILURES: Final = 3
 """Attempts that fail, and none that succeeds, after which a search gives up."""

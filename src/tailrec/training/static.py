@@ -19,7 +19,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from pydantic import Field
 from scipy import sparse
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -27,12 +26,12 @@ from tokenizers import Tokenizer
 
 from tailrec import __version__
 from tailrec.features.original import Original
+from tailrec.features.text import Progress
 from tailrec.items import Float32Array
-from tailrec.recipe import Recipe
 from tailrec.training.encoder_files import save_encoder
 from tailrec.training.likeness import LIKENESS, OVERLAP, hold_out, likeness, overlap, unit
 from tailrec.training.prune import used_tokens
-from tailrec.training.run_folder import Progress
+from tailrec.training.recipes import StaticDistil
 from tailrec.training.taught import Taught
 
 _LEAST_COUNT: Final = 3
@@ -44,30 +43,6 @@ _RIDGES: Final = (0.03, 0.1, 0.3, 1.0, 3.0)
 _SOLVER_STEPS: Final = 40
 _BATCH_TOKENS: Final = 4096
 _PIECE: Final = 2048
-
-
-class StaticDistil(Recipe):
-    """How a teacher becomes a table of token vectors.
-
-    Attributes:
-        dim: length of a vector, at most the teacher's.
-        words: frequent words of the texts that become tokens of their own; a table that is not
-            tuned gains by them, a tuned one does not.
-        spare: tokens kept besides those the texts use, the most frequent of the language.
-        rarity: a in a / (a + p), the weight of a token that is a share p of all that is read;
-            the smaller, the less do frequent tokens count.
-        tune: whether the texts themselves are told, too.
-        held_out: share of the texts that are measured on, at most 1,000.
-        seed: draws them.
-    """
-
-    dim: int = Field(default=256, ge=2)
-    words: int = Field(default=0, ge=0)
-    spare: int = Field(default=2000, ge=0)
-    rarity: float = Field(default=0.03, gt=0)
-    tune: bool = True
-    held_out: float = Field(default=0.1, gt=0, lt=1)
-    seed: int = 0
 
 
 @dataclass(frozen=True)

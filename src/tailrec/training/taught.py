@@ -1,14 +1,14 @@
 """What a teacher says of a shop's texts: all that a student learns from."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from tailrec.dataset import Catalog
-from tailrec.features.text import TextEncoder
+from tailrec.features.text import Progress, TextEncoder
 from tailrec.features.weights import find_model, fingerprint
 from tailrec.items import Float32Array
-from tailrec.training.run_folder import Progress
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,14 @@ class Taught:
         folder: its files.
         texts: [N], distinct, with the teacher's prefix, none of them blank.
         vectors: float32 [N, D], of unit length.
+        home: folder of the shop, where its encoders are; or None.
     """
 
     teacher: TextEncoder
     folder: Path
     texts: list[str]
     vectors: Float32Array
+    home: Path | None = None
 
     @classmethod
     def of(
@@ -57,7 +59,14 @@ class Taught:
                 row.setdefault(text, number)
         texts = [teacher.item_prefix + text for text in row]
         folder = find_model(teacher.model, home)
-        return cls(teacher, folder, texts, vectors[list(row.values())])
+        return cls(teacher, folder, texts, vectors[list(row.values())], home)
+
+    def digest(self) -> str:
+        """A digest of the texts and of the teacher's files: 32 hexadecimal digits."""
+        whole = hashlib.sha256(f"{self.teacher.max_length}:{fingerprint(self.folder)}".encode())
+        for text in self.texts:
+            whole.update(f"{len(text)}:{text}".encode())
+        return whole.hexdigest()[:32]
 
     def card(self) -> dict[str, Any]:
         """What is worth knowing of the teacher, as plain values."""

@@ -1,6 +1,6 @@
 """From gradients to a step: mixed precision, clipping, the optimiser, and the state of them all."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Literal
 
@@ -44,8 +44,13 @@ class Updates:
         """Average gradients and the loss over all processes; the mean loss."""
         return float(self._devices.average(list(self._trained.values()), loss.detach()))
 
-    def step(self, rate: float) -> None:
-        """Change the parameters by their gradients, and forget those."""
+    def step(self, rate: float, after: Callable[[], None] | None = None) -> None:
+        """Change the parameters by their gradients, and forget those.
+
+        Args:
+            rate: of this step.
+            after: called while the gradients are still there.
+        """
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         if any(parameter.grad is not None for parameter in self._trained.values()):
@@ -54,6 +59,8 @@ class Updates:
                 torch.nn.utils.clip_grad_norm_(self._trained.values(), self._clip)
             self._scaler.step(self._optimiser)
             self._scaler.update()
+        if after is not None:
+            after()
         self.forget()
 
     def forget(self) -> None:
