@@ -26,6 +26,7 @@ from tailrec.candidates.popular import Popular
 from tailrec.contender import MEMORY, Contender, Part, evaluate_slates, read_card
 from tailrec.cost import measured
 from tailrec.data.exchange import check_slates, summary
+from tailrec.data.seen import check_unseen
 from tailrec.data.split import Split, validation
 from tailrec.dataset import Catalog
 from tailrec.engine import AnySource, EngineRecipe
@@ -187,6 +188,9 @@ def compare(
         raise DataError(f"{len(names)} contenders on {len(splits)} splits; at least 1 of each")
     if len(set(names)) != len(names):
         raise DataError(f"{', '.join(names)}: two contenders of one name")
+    if recipe.features.encode:
+        reader = recipe.features.text
+        check_unseen(reader.model, reader.card(home), splits)
     for path in given.values():
         check_slates(path, splits)
     cards = {name: read_card(path, splits) for name, path in given.items()}

@@ -9,7 +9,7 @@ import shutil
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,6 +18,7 @@ import numpy as np
 from tailrec.data.histories import settle_repeats
 from tailrec.data.seen import LEARNT, learnt
 from tailrec.dataset import Dataset
+from tailrec.errors import DataError
 from tailrec.features.text import Progress
 from tailrec.features.weights import ENCODERS, find_model, read_card
 from tailrec.recipe import Recipe
@@ -29,10 +30,12 @@ from tailrec.training.attempts import Between, Found, OneOf, Space, Value
 from tailrec.training.behaviour import WATCHED
 from tailrec.training.course import Outcome
 from tailrec.training.curves import write_curve
+from tailrec.training.devices import is_main
 from tailrec.training.distil import distil
 from tailrec.training.encoder_files import write_card
 from tailrec.training.finetune import Material, finetune
 from tailrec.training.masked_model import find_base
+from tailrec.training.memory import Memory
 from tailrec.training.pretrain import pretrain
 from tailrec.training.recipes import Distil, Finetune, Pretrain, StaticDistil
 from tailrec.training.run_folder import RunFolder
@@ -113,7 +116,8 @@ def finetune_encoder(
     """Fine-tune an encoder on a shop's behaviour.
 
     Unless told otherwise it learns from what the choice of options learns from: `fit --budget` and
-    an evaluation of the same kind then ask for events that the encoder has not seen.
+    an evaluation of the same kind then ask for events that the encoder has not seen. A recipe with
+    `continual` learns from what happened since its encoder learnt.
 
     Args:
         shop: whose behaviour is learnt.
@@ -123,17 +127,42 @@ def finetune_encoder(
         progress: told steps and the loss.
 
     Raises:
-        DataError: there is too little behaviour to learn from.
+        DataError: there is too little behaviour to learn from, or nothing new.
         RecipeError: the model cannot be found.
+        ArtifactError: the encoder to go on from left no memory.
     """
     whole = shop.dataset(whole=True)
     split = None if everything else inner_split(whole, shop.recipe.histories.repeats)
     known = whole if split is None else split.whole
+    told, earlier = learnt(known, split), None
+    if recipe.continual is not None:
+        known = _since(shop, recipe.model, known)
+        earlier = Memory.read(shop.folder / RUNS / Path(recipe.model).name)
     material = material_of(shop.recipe, recipe, known, shop.cache, shop.folder, progress=progress)
+    material = replace(material, earlier=earlier)
     run = _run(shop, "finetune", recipe, material.mark(recipe))
     with _watched(run, wandb, recipe) as tracker:
         outcome = finetune(recipe, material, run, tracker=tracker, progress=progress)
-    return _done(shop, run, outcome, material.base, [learnt(known, split)])
+    return _done(shop, run, outcome, material.base, [told])
+
+
+def _since(shop: Shop, model: str, known: Dataset) -> Dataset:
+    """What happened after an encoder learnt.
+
+    Raises:
+        DataError: it was not fine-tuned here, or nothing happened.
+    """
+    lessons = read_card(find_model(model, shop.folder)).get(LEARNT, [])
+    if not lessons:
+        raise DataError(
+            f"encoder {model!r} has learnt no behaviour of this shop, so there is nothing to go on "
+            "from; name one that `tailrec train finetune` made, or leave out --continue"
+        )
+    until = max(lesson["until_us"] for lesson in lessons)
+    new = known.time > until
+    if not new.any():
+        raise DataError(f"nothing happened since encoder {model!r} learnt; ingest newer events")
+    return known.keep(new)
 
 
 def distil_encoder(
@@ -316,7 +345,8 @@ def _given(recipe: Finetune) -> dict[str, Value]:
 
 def _run(shop: Shop, kind: str, recipe: Recipe, mark: str) -> RunFolder:
     run = RunFolder(shop.folder / RUNS / f"{kind}-{mark[:8]}", mark)
-    run.write_recipe(recipe)
+    if is_main():
+        run.write_recipe(recipe)
     return run
 
 
@@ -324,6 +354,9 @@ def _run(shop: Shop, kind: str, recipe: Recipe, mark: str) -> RunFolder:
 def _watched(run: RunFolder, wandb: Wandb | None, recipe: Recipe) -> Iterator[Tracker]:
     """TensorBoard's files, always, and Weights & Biases where it was asked for."""
     with ExitStack() as held:
+        if not is_main():  # one of several processes is watched
+            yield Several()
+            return
         trackers: list[Tracker] = [held.enter_context(TensorBoard.of(run))]
         if wandb is not None:
             options = recipe.model_dump(mode="json")
@@ -343,13 +376,15 @@ def _done(
 
     What the encoder it began with had seen, this one has seen, too.
     """
+    name = f"{ENCODERS}/{run.folder.name}"
+    if not is_main():
+        return Trained(name, run.folder, outcome, {}, {})
     seen = [*read_card(base).get(LEARNT, []), *lessons]
     card = read_card(run.encoder) | {LEARNT: seen}
     run.write_card(card)
     write_card(run.encoder, card)
     if any("loss" in line for line in run.curve()):
         write_curve(run, str(card["watched"]))
-    name = f"{ENCODERS}/{run.folder.name}"
     _published(run.encoder, shop.folder / name)
     begun = next((line for line in run.curve() if line["step"] == 0), {})
     return Trained(name, run.folder, outcome, card, begun)

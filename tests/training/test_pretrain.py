@@ -26,10 +26,9 @@ from transformers import (
 from tailrec.errors import ArtifactError, DataError, RecipeError
 from tailrec.features.original import quiet
 from tailrec.features.text import TextEncoder
-from tailrec.features.weights import PACKAGED, fingerprint
+from tailrec.features.weights import PACKAGED, fingerprint, read_card
 from tailrec.training.corpus import Corpus
 from tailrec.training.course import Course
-from tailrec.features.weights import read_card
 from tailrec.training.masked_model import MaskedModel, find_base, load_encoder
 from tailrec.training.pretrain import LIKENESS, PERPLEXITY, Pretrain, PretrainTask, pretrain
 from tailrec.training.recipes import Characters

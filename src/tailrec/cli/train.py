@@ -15,7 +15,8 @@ from tailrec.features.text import Progress
 from tailrec.recipe import Recipe
 from tailrec.shop import Shop
 from tailrec.shop_recipe import RECIPE
-from tailrec.training.recipes import Finetune, Kind
+from tailrec.training.continual import Continue
+from tailrec.training.recipes import Kind
 
 if TYPE_CHECKING:
     from tailrec.shop_training import Trained
@@ -95,6 +96,13 @@ def finetune(
             "--everything", help="Learn from all events: nothing is left to evaluate it on."
         ),
     ] = False,
+    go_on: Annotated[
+        bool,
+        typer.Option(
+            "--continue",
+            help="Learn what happened since the encoder learnt, and keep what it knows.",
+        ),
+    ] = False,
     steps: StepsOption = None,
     minutes: MinutesOption = None,
     seed: SeedOption = None,
@@ -106,7 +114,12 @@ def finetune(
     from tailrec.shop_training import finetune_encoder
 
     with open_shop(shop) as opened:
-        recipe = _adapted(opened.recipe.train.finetune, adapt)
+        given = opened.recipe.train.finetune
+        recipe = given if adapt is None else given.adapted_to(adapt)
+        if go_on:
+            # Without a name it is the encoder that the shop reads with.
+            model = model or opened.recipe.features.text.model
+            recipe = recipe.model_copy(update={"continual": recipe.continual or Continue()})
         recipe = _changed(recipe, model, steps, minutes, seed)
         _teach(
             opened,
@@ -168,7 +181,8 @@ def search(
     from tailrec.shop_training import search_finetune, with_options, write_finetune
 
     with open_shop(shop) as opened:
-        recipe = _adapted(opened.recipe.train.finetune, adapt)
+        given = opened.recipe.train.finetune
+        recipe = given if adapt is None else given.adapted_to(adapt)
         with _stoppable(), progress_bar() as tell:
             found = search_finetune(opened, recipe, budget_s=seconds(budget), progress=tell)
         if write:
@@ -199,13 +213,6 @@ def _changed(
     else:
         whole |= {name: value for name, value in given.items() if name in whole}
     return type(recipe).parse(whole | ({} if model is None else {"model": model}))
-
-
-def _adapted(recipe: Finetune, adapt: str | None) -> Finetune:
-    """A recipe that trains other parameters; options of the former kind go with it."""
-    if adapt is None or adapt == recipe.adapt.kind:
-        return recipe
-    return type(recipe).parse(recipe.model_dump() | {"adapt": {"kind": adapt}})
 
 
 def _teach(

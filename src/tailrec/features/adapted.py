@@ -85,7 +85,11 @@ class AdaptedTransformer(Transformer):
         """Write the plain transformer, and its parts beside it."""
         with _set_aside(self.model):
             super().save(output_path, *args, **options)
-        kind = "prefix" if any(isinstance(part, Prefixed) for part in _parts(self.model)) else "adapter"
+        kind = (
+            "prefix"
+            if any(isinstance(part, Prefixed) for part in _parts(self.model))
+            else "adapter"
+        )
         tensors = {name: value.detach().contiguous() for name, value in learnt_beside(self.model)}
         save_file(tensors, Path(output_path) / BESIDE, metadata={"kind": kind})
 

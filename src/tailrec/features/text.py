@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -15,7 +15,7 @@ from tailrec.features.cache import VectorCache
 from tailrec.features.fields import FIELDS, item_texts, read_template, template_texts
 from tailrec.features.onnx import form_key, load_int8
 from tailrec.features.static import Static, is_static
-from tailrec.features.weights import PACKAGED, find_model, fingerprint
+from tailrec.features.weights import PACKAGED, find_model, fingerprint, read_card
 from tailrec.items import BoolArray, Float32Array
 from tailrec.recipe import Recipe
 
@@ -93,6 +93,18 @@ class TextEncoder(Recipe):
         if self.template is None:
             return item_texts(catalog, self.fields)
         return template_texts(catalog, read_template(self.template))
+
+    def card(self, home: Path | None = None) -> dict[str, Any]:
+        """How the model came about; empty for one that was not trained here.
+
+        Args:
+            home: folder of the shop, where a model's folder is looked for; None: here.
+
+        Raises:
+            RecipeError: the model cannot be found.
+            ArtifactError: its card is damaged.
+        """
+        return read_card(find_model(self.model, home))
 
     def prepare(self, *, cache: Path | None = None, home: Path | None = None) -> "LoadedEncoder":
         """The encoder, ready.

@@ -12,7 +12,7 @@ from tailrec.features.original import quiet
 from tailrec.training.ranks import Ranks, ranked
 from tailrec.training.recipes import Adapt
 
-_TARGETS: Final = {"target_modules": "all-linear", "exclude_modules": ["pooler.dense"]}
+_TARGETS: Final[dict[str, Any]] = {"target_modules": "all-linear", "exclude_modules": ["pooler.dense"]}
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,17 @@ def n_trained(module: torch.nn.Module) -> int:
 def _with_lora(model: SentenceTransformer, options: Adapt) -> Adapted:
     from peft import LoraConfig, get_peft_model
 
+    alpha: Any = options.scale * options.rank  # said to be whole, but only ever multiplied with
+    transformer: Any = model[0]
     config = LoraConfig(
         r=options.rank,
-        lora_alpha=options.scale * options.rank,
+        lora_alpha=alpha,
         lora_dropout=options.dropout,
         **_TARGETS,
     )
     with quiet():
         # The matrices are put into the transformer itself; what is returned is a handle.
-        wrapped = get_peft_model(model[0].model, config)
+        wrapped = get_peft_model(transformer.model, config)
     return Adapted(model, lambda: _plain(model, wrapped.merge_and_unload))
 
 

@@ -199,6 +199,7 @@ def _card(recipe: Distil, taught: Taught, outcome: Outcome) -> dict[str, Any]:
         "steps": outcome.step,
         "ended": outcome.ended,
         "best_step": outcome.best_step,
+        "watched": OVERLAP,
         "held_out": dict(outcome.best),
         "seconds": outcome.seconds,
         "versions": {"tailrec": __version__, "torch": torch.__version__},

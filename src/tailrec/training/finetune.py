@@ -21,9 +21,12 @@ from tailrec.items import Float32Array
 from tailrec.training.adapt import Adapted, adapted, n_trained
 from tailrec.training.behaviour import WATCHED, Autoencoder, Contrastive, Judged, Lessons
 from tailrec.training.course import Outcome, Task, train
+from tailrec.training.devices import is_main
 from tailrec.training.embedders import Embedder, MapEmbedder, TextEmbedder, Vary
 from tailrec.training.encoder_files import save_encoder
+from tailrec.training.heads import WithHeads
 from tailrec.training.memory import Memory, remembered
+from tailrec.training.private import Private
 from tailrec.training.ranks import WithRanks
 from tailrec.training.recipes import Finetune
 from tailrec.training.retain import Start, continued
@@ -94,11 +97,19 @@ def finetune(
     task = _task(recipe, embedder, material, run)
     if ready.ranks is not None:
         task = WithRanks(task, ready.ranks)
-    n_parameters = n_trained(ready.module)
+    if recipe.heads.weights():
+        data, seed = material.lessons.data, recipe.course.seed
+        task = WithHeads(task, embedder, data, recipe.heads, seed)
+    card: dict[str, Any] = {"trained_parameters": n_trained(ready.module)}
     outcome = train(task, recipe.course, run, tracker=tracker, progress=progress)
-    card = _card(recipe, fingerprint(material.base), outcome) | {"trained": n_parameters}
-    save_encoder(ready.finish(), run.encoder, card)
-    if recipe.keep_memory:
+    card = _card(recipe, fingerprint(material.base), outcome) | card
+    if isinstance(task, Private):
+        card["privacy"] = task.card()
+    model = ready.finish()
+    if not is_main():
+        return outcome
+    save_encoder(model, run.encoder, card)
+    if recipe.keep_memory and recipe.privacy is None:
         lessons, new = material.lessons, fingerprint(run.encoder)
         memory = remembered(lessons.data.catalog, lessons.affinity, new, material.earlier)
         memory.save(run.folder)
@@ -107,6 +118,16 @@ def finetune(
 
 def _task(recipe: Finetune, embedder: Embedder, material: Material, run: RunFolder) -> Task:
     """What is learnt; with what is to be kept where the recipe goes on from an earlier run."""
+    if recipe.privacy is not None:
+        return Private(
+            embedder,
+            material.lessons.data,
+            recipe.objective,
+            recipe.privacy,
+            size=recipe.batch,
+            steps=recipe.course.steps,
+            seed=recipe.course.seed,
+        )
 
     def make(lessons: Lessons) -> Task:
         judged = material.judged
@@ -179,7 +200,7 @@ def _card(recipe: Finetune, base: str, outcome: Outcome) -> dict[str, Any]:
         "ended": outcome.ended,
         "best_step": outcome.best_step,
         "watched": WATCHED,
-        "held_out": dict(outcome.best),
+        "held_out": dict(outcome.best) if recipe.privacy is None else {},
         "seconds": outcome.seconds,
         "versions": {"tailrec": __version__, "torch": torch.__version__},
     }

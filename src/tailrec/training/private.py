@@ -23,17 +23,24 @@ Source:
     2019, "Renyi differential privacy of the sampled Gaussian mechanism", arXiv:1908.10530.
 """
 
+import secrets
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.random import Generator
 from opacus import GradSampleModule
+from opacus.accountants import RDPAccountant
+from opacus.accountants.utils import get_noise_multiplier
+from torch.nn.functional import cross_entropy, normalize
 
 from tailrec.dataset import Dataset
 from tailrec.errors import DataError, RecipeError
 from tailrec.items import Array, Int64Array
-from tailrec.training.embedders import Embedder
+from tailrec.training.embedders import Embedder, MapEmbedder
 from tailrec.training.pairs import People
 from tailrec.training.recipes import Objective, Privacy
 
@@ -177,7 +184,9 @@ class Private:
             rows = slice(start, start + n_people)
             items = batch.items[rows]
             vectors, owner = self._vectors(items, batch.rng)
-            self._asked(vectors, torch.as_tensor(batch.weight[rows])).backward()
+            loss = self._asked(vectors, torch.as_tensor(batch.weight[rows]))
+            with _quiet():
+                loss.backward()  # type: ignore[no-untyped-call]
             grads = [_of_people(p.grad_sample, owner, len(items)) for p in self._trained]
             for parameter in self._trained:
                 parameter.grad = parameter.grad_sample = None  # type: ignore[attr-defined]
@@ -285,7 +294,9 @@ def _later_events(data: Dataset) -> tuple[Int64Array, Int64Array]:
 def _of_people(grads: Any, owner: Int64Array, n_people: int) -> torch.Tensor:
     """[P, ...], sums over the rows [R, ...] of each person."""
     whose = torch.as_tensor(owner, device=grads.device)
-    return torch.zeros((n_people, *grads.shape[1:]), device=grads.device).index_add_(0, whose, grads)
+    return torch.zeros((n_people, *grads.shape[1:]), device=grads.device).index_add_(
+        0, whose, grads
+    )
 
 
 def _secret() -> Int64Array:
@@ -294,7 +305,12 @@ def _secret() -> Int64Array:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The accountant warns where another order would bound epsilon a little closer."""
+    """Without two warnings that say nothing new here.
+
+    The accountant tells that another order would bound epsilon a little closer; PyTorch, that
+    Opacus listens to layers whose inputs are data.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Optimal order is the", UserWarning)
+        warnings.filterwarnings("ignore", "Full backward hook is firing", UserWarning)
         yield

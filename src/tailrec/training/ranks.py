@@ -69,7 +69,7 @@ class Ranks:
         config.rank_pattern = {name: mask.view(-1).tolist() for name, mask in kept.items()}
         self._tuner.update_and_allocate(step)
         with torch.no_grad():
-            # After the last allotment peft forgets how sensitive the loss was; so does nothing here.
+            # Once the last ranks are taken away, peft has forgotten how sensitive the loss was.
             for name in allocator.exp_avg_ipt:
                 self._buffer(name, "mean").copy_(allocator.exp_avg_ipt[name])
                 self._buffer(name, "spread").copy_(allocator.exp_avg_unc[name])
@@ -152,11 +152,11 @@ def ranked(
     from peft import AdaLoraConfig, get_peft_model
 
     first = rank + max(rank // 2, 1)
+    alpha: Any = scale * first  # peft divides by the first rank; said to be whole, but need not
     config = AdaLoraConfig(
         init_r=first,
         target_r=rank,
-        # peft divides by the first rank once more.
-        lora_alpha=scale * first,
+        lora_alpha=alpha,
         lora_dropout=dropout,
         tinit=steps // 10,
         tfinal=3 * steps // 10,
@@ -180,4 +180,5 @@ def _place(model: torch.nn.Module, name: str) -> tuple[torch.nn.Module, str]:
 def _dependence(rows: torch.Tensor) -> torch.Tensor:
     """How far the rows of a matrix are from being of unit length and at right angles."""
     own = rows @ rows.T
-    return torch.linalg.matrix_norm(own - torch.eye(len(own), device=own.device))
+    far: torch.Tensor = torch.linalg.matrix_norm(own - torch.eye(len(own), device=own.device))
+    return far

@@ -2,8 +2,10 @@
 
 import hashlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal, Self
+from types import MappingProxyType
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -333,8 +335,23 @@ class Privacy(Recipe):
     seeded: bool = False
 
 
+SUITED: Final[Mapping[Kind, Mapping[str, float]]] = MappingProxyType(
+    {
+        "map": {"steps": 1500, "rate": 1e-3, "weight_decay": 0.1, "batch": 512},
+        "full": {"steps": 600, "rate": 1e-4, "weight_decay": 0.01, "batch": 128},
+        "lora": {"steps": 600, "rate": 5e-4, "weight_decay": 0.01, "batch": 128},
+        "adalora": {"steps": 600, "rate": 1e-3, "weight_decay": 0.01, "batch": 128},
+        "prefix": {"steps": 600, "rate": 5e-3, "weight_decay": 0.0, "batch": 128},
+        "adapter": {"steps": 600, "rate": 5e-4, "weight_decay": 0.01, "batch": 128},
+    }
+)
+"""What suits each kind of parameters, where a recipe does not say otherwise."""
+
+
 class Finetune(Recipe):
     """How an encoder is fine-tuned on behaviour.
+
+    Steps, rate, decay and batch are by default those that suit the kind of parameters, `SUITED`.
 
     Attributes:
         model: the encoder it begins with: the packaged one, a folder, or a name on the hub.
@@ -354,13 +371,37 @@ class Finetune(Recipe):
     model: str = PACKAGED
     adapt: Adapt = Adapt()
     objective: Objective = Objective()
-    course: Course = Course()
-    batch: int = Field(default=128, ge=2)
+    course: Course = Course.parse({n: v for n, v in SUITED["map"].items() if n != "batch"})
+    batch: int = Field(default=int(SUITED["map"]["batch"]), ge=2)
     max_length: int = Field(default=48, ge=4)
     continual: Continue | None = None
     keep_memory: bool = True
     heads: Heads = Heads()
     privacy: Privacy | None = None
+
+    def adapted_to(self, kind: Kind) -> Self:
+        """The recipe for other parameters; what suited the former kind is what suits this one."""
+        if kind == self.adapt.kind:
+            return self
+        whole = self.model_dump() | {"adapt": {"kind": kind}}
+        before = SUITED[self.adapt.kind]
+        for place in (whole, whole["course"]):
+            for name in [n for n in before if n in place and place[n] == before[n]]:
+                del place[name]
+        return type(self).parse(whole)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _suited(cls, given: Any) -> Any:
+        """Fill in what suits the kind, where nothing is said."""
+        adapt = given.get("adapt", {}) if isinstance(given, dict) else {}
+        kind = adapt.get("kind", "map") if isinstance(adapt, dict) else adapt.kind
+        if not isinstance(given, dict) or kind not in SUITED:
+            return given
+        course = {n: value for n, value in SUITED[kind].items() if n != "batch"}
+        told = given.get("course", {})
+        whole = told if isinstance(told, Course) else course | dict(told)
+        return {"batch": SUITED[kind]["batch"]} | given | {"course": whole}
 
     @model_validator(mode="after")
     def _privacy_can_be_kept(self) -> Self:
