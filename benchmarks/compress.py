@@ -176,19 +176,20 @@ def measured(name: str, work: Path, steps: int, n_texts: int) -> list[dict[str, 
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """New items found over speed, a panel a data set; a mark's area is its megabytes."""
+    """Neighbours kept over speed, a panel a data set; a mark's area is its megabytes."""
     names = list(dict.fromkeys(row["set"] for row in rows))
     figure = Figure(figsize=(5.6 * len(names), 4.4), dpi=100, layout="constrained")
     for place, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for row in (row for row in rows if row["set"] == name):
-            at = (row["texts_per_cpu_s"], row["recall@20/cold with words"])
+            at = (row["texts_per_cpu_s"], row[OVERLAP])
             place.scatter(*at, s=8 * row["megabytes"], alpha=0.5)
             place.annotate(row["encoder"], at, xytext=(6, 6), textcoords="offset points")
         place.set_xscale("log")
-        place.margins(0.25)
+        place.set_xlim(50, 2e6)
+        place.set_ylim(0.2, 1.1)
         place.set_title(SETS[name].title.split(",")[0])
         place.set_xlabel("titles a processor second")
-        place.set_ylabel("cold Recall@20 of content")
+        place.set_ylabel("overlap@10 with packaged fp32")
     figure.savefig(path)
 
 

@@ -1,6 +1,6 @@
 """Learning one period after another: what an encoder forgets, and what keeps it.
 
-``python benchmarks/continual.py [--work DIR] [--set retail] [--seeds 3] [--json FILE]`` makes a
+``python benchmarks/continual.py [--work DIR] [--set retail] [--seeds 1] [--json FILE]`` makes a
 shop of a data set with real times, cuts its histories into three periods of as many events, and
 teaches a map behind the packaged encoder each in turn: without care, with each means of
 `Continue`, with all, and all periods at once. After each period all are asked for withheld items
@@ -58,7 +58,7 @@ WAYS: dict[str, Continue | None] = {
 AT_ONCE = "all at once"
 COLOURS = dict(zip(WAYS, (GREY, BLUE, ORANGE, GREEN, VERMILION), strict=True))
 SIZE = 512
-COURSE = Course(steps=600, rate=1e-3, weight_decay=0.1, check_every=100, device="cpu")
+COURSE = Course(steps=300, rate=1e-3, weight_decay=0.1, check_every=100, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, help="folder of the shop; kept")
     parser.add_argument("--set", default="retail", help="a data set with real times")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=COURSE.steps)
     parser.add_argument("--json", type=Path, default=RESULTS / "continual.json")
     asked = parser.parse_args()

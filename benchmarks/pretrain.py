@@ -81,7 +81,7 @@ def beauty() -> Bench:
             model = Content(words=mixed).fit(
                 split.train, Features(words, dense), rng=np.random.default_rng(SEED)
             )
-            found = evaluate(split, model.candidates, at=(20,)).figures
+            found = evaluate(split, model.candidates, at=(20,), masks={}).figures
             figures[f"Recall@20 of new items, {name}"] = found["recall@20/cold"]
         return figures
 

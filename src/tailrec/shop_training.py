@@ -30,7 +30,7 @@ from tailrec.training.attempts import Between, Found, OneOf, Space, Value
 from tailrec.training.behaviour import WATCHED
 from tailrec.training.course import Outcome
 from tailrec.training.curves import write_curve
-from tailrec.training.devices import is_main
+from tailrec.training.devices import Devices, is_main
 from tailrec.training.distil import distil
 from tailrec.training.encoder_files import write_card
 from tailrec.training.finetune import Material, finetune
@@ -343,8 +343,12 @@ def _given(recipe: Finetune) -> dict[str, Value]:
     return placed | {"batch": min(sizes, key=lambda size: abs(int(str(size)) - recipe.batch))}
 
 
-def _run(shop: Shop, kind: str, recipe: Recipe, mark: str) -> RunFolder:
+def _run(
+    shop: Shop, kind: str, recipe: Pretrain | Finetune | Distil | StaticDistil, mark: str
+) -> RunFolder:
     run = RunFolder(shop.folder / RUNS / f"{kind}-{mark[:8]}", mark)
+    if not isinstance(recipe, StaticDistil):
+        Devices(recipe.course.device)  # joins the other processes, if there are any
     if is_main():
         run.write_recipe(recipe)
     return run

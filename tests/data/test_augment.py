@@ -104,6 +104,10 @@ def test_words_are_left_out_and_facts_and_the_last_word_stay() -> None:
         if "250ml" in given:
             assert {"Acme", "Red", "250ml", "(Set", "2)"} <= set(left)
     assert {text for text in made if "steel" in text or "pan" in text} > {"Large steel"}
+    # Where luck leaves out every word, one stays, and not the text as it was.
+    lone = variants(["steel pan lid"] * 300, Augment(word_drop=0.9), RNG(2))
+    assert lone.count("steel pan lid") < 20
+    assert {"steel", "pan", "lid"} <= set(lone)
 
 
 def test_the_share_left_out_is_the_share_asked_for() -> None:

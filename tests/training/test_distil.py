@@ -11,9 +11,9 @@ from tailrec import columns as c
 from tailrec.dataset import Catalog
 from tailrec.features.original import quiet
 from tailrec.features.text import TextEncoder
+from tailrec.features.weights import read_card
 from tailrec.training.course import Course
 from tailrec.training.distil import Distil, Imitation, distil
-from tailrec.features.weights import read_card
 from tailrec.training.likeness import LIKENESS, OVERLAP, hold_out, likeness, overlap
 from tailrec.training.run_folder import RunFolder
 from tailrec.training.taught import Taught

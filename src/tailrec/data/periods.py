@@ -63,8 +63,8 @@ def periods(
     """
     if not has_real_times(data):
         raise DataError("times of these events tell their order alone; periods need real ones")
-    chosen = drawn_items(data, share, rng)
     bounds = _bounds(data, cuts)
+    chosen = drawn_items(data, share, rng)
     found = []
     for number, (start, stop) in enumerate(pairwise(bounds.tolist()), 1):
         own = data.keep((data.time >= start) & (data.time < stop), now=stop)
@@ -75,7 +75,9 @@ def periods(
 
 def _bounds(data: Dataset, cuts: int | Sequence[datetime]) -> Int64Array:
     """int64 [n + 1], the instants at which periods begin, and the end of the last."""
-    first, end = int(data.time.min(initial=0)), int(data.time.max(initial=0)) + 1
+    if not data.n_events:
+        raise DataError("there are no events to cut into periods")
+    first, end = int(data.time.min()), int(data.time.max()) + 1
     if isinstance(cuts, int):
         if cuts < 1:
             raise DataError(f"{cuts} periods were asked for; ask for one or more")

@@ -94,13 +94,15 @@ class AdaptedTransformer(Transformer):
         save_file(tensors, Path(output_path) / BESIDE, metadata={"kind": kind})
 
     @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> Self:
+    def load(  # type: ignore[override]
+        cls, model_name_or_path: str, subfolder: str = "", **options: Any
+    ) -> Self:
         """Read both.
 
         Raises:
             RecipeError: the parts are not there, or not those of this transformer.
         """
-        made = cast(Self, super().load(model_name_or_path, subfolder=subfolder, **options))
+        made = super().load(model_name_or_path, subfolder=subfolder, **options)
         path = Path(model_name_or_path) / subfolder / BESIDE
         try:
             with safe_open(path, framework="pt") as file:

@@ -12,7 +12,10 @@ from tailrec.features.original import quiet
 from tailrec.training.ranks import Ranks, ranked
 from tailrec.training.recipes import Adapt
 
-_TARGETS: Final[dict[str, Any]] = {"target_modules": "all-linear", "exclude_modules": ["pooler.dense"]}
+_TARGETS: Final[dict[str, Any]] = {
+    "target_modules": "all-linear",
+    "exclude_modules": ["pooler.dense"],
+}
 
 
 @dataclass(frozen=True)

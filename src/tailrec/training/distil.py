@@ -26,6 +26,7 @@ from tailrec.training.course import Outcome, train
 from tailrec.training.embedders import TextEmbedder
 from tailrec.training.encoder_files import save_encoder
 from tailrec.training.likeness import LIKENESS, NEAREST, OVERLAP, hold_out, likeness, overlap
+from tailrec.training.models import transformer_of
 from tailrec.training.prune import even_layers, keep_layers, keep_tokens, least_harm_layers
 from tailrec.training.recipes import Distil
 from tailrec.training.run_folder import RunFolder
@@ -161,7 +162,7 @@ def _best_map(own: Float32Array, exact: Float32Array) -> torch.nn.Linear:
 def _student(recipe: Distil, taught: Taught, texts: list[str]) -> SentenceTransformer:
     """The student before it learns; the same for the same recipe and texts."""
     with quiet():
-        model = SentenceTransformer(str(recipe.student(taught)), device="cpu")
+        model = transformer_of(recipe.student(taught), device="cpu")
     longest = taught.teacher.max_length
     model.max_seq_length = min(longest, int(model.max_seq_length or longest))
     if recipe.model is None:

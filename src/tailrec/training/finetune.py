@@ -26,6 +26,7 @@ from tailrec.training.embedders import Embedder, MapEmbedder, TextEmbedder, Vary
 from tailrec.training.encoder_files import save_encoder
 from tailrec.training.heads import WithHeads
 from tailrec.training.memory import Memory, remembered
+from tailrec.training.models import transformer_of
 from tailrec.training.private import Private
 from tailrec.training.ranks import WithRanks
 from tailrec.training.recipes import Finetune
@@ -89,8 +90,11 @@ def finetune(
         progress: called after each step.
     """
     with quiet():
-        model = opened(material.base, device="cpu")
-    model.max_seq_length = min(recipe.max_length, int(model.max_seq_length or recipe.max_length))
+        on_top = recipe.adapt.kind == "map"
+        model = (opened if on_top else transformer_of)(material.base, device="cpu")
+    if not on_top:
+        longest = int(model.max_seq_length or recipe.max_length)
+        model.max_seq_length = min(recipe.max_length, longest)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.course.seed)  # matrices put beside begin at random
         embedder, ready = _embedder(recipe, model, material)

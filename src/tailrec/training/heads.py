@@ -25,6 +25,7 @@ HELD_OUT: Final = 0.1
 MOST_MEASURED: Final = 1000
 SIGHTS: Final = 10.0
 """Times an item must be seen for its own share of purchases to count as much as that of all."""
+_NAMES: Final = ("category", "rating", "purchase")
 _LEAST: Final = 20
 """Items with a label that a head needs."""
 
@@ -69,7 +70,7 @@ class Labels:
                 f"{len(some)} items have a {name} to learn, and {_LEAST} of two kinds at least are "
                 f"needed; leave the head `{name}` out"
             )
-        mixed = np.random.default_rng([seed, len(name)]).permutation(some)
+        mixed = np.random.default_rng([seed, _NAMES.index(name)]).permutation(some)
         n_held_out = max(round(HELD_OUT * len(some)), 1)
         return cls(values, n_classes, np.sort(mixed[n_held_out:]), np.sort(mixed[:n_held_out]))
 

@@ -18,6 +18,7 @@ from tailrec.errors import RecipeError
 from tailrec.features.original import quiet
 from tailrec.features.weights import find_model
 from tailrec.items import Int64Array
+from tailrec.training.models import transformer_of
 
 _ANY: Final = 0.01
 """Chance of any token at all: those that the texts lack must be possible, too."""
@@ -143,6 +144,8 @@ def load_encoder(folder: Path, device: str = "cpu") -> SentenceTransformer:
     # Parts that the files lack, such as a pooler that no vector needs, are drawn the same way.
     with torch.random.fork_rng(devices=[]), quiet(), _no_reports():
         torch.manual_seed(0)
+        if (folder / "modules.json").is_file():
+            return transformer_of(folder, device=device)
         return SentenceTransformer(str(folder), device=device)
 
 

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from sentence_transformers import SentenceTransformer
 from transformers import PreTrainedModel
 
 from tailrec.errors import RecipeError
+from tailrec.features.adapted import opened
+from tailrec.features.static import is_static
 
 
 def language_models(module: torch.nn.Module) -> list[PreTrainedModel]:
@@ -15,6 +19,24 @@ def language_models(module: torch.nn.Module) -> list[PreTrainedModel]:
     if isinstance(module, PreTrainedModel):
         return [module]
     return [model for child in module.children() for model in language_models(child)]
+
+
+def transformer_of(folder: Path, *, device: str | None = "cpu") -> SentenceTransformer:
+    """An encoder that is a transformer, so that its layers can be trained or left out.
+
+    Args:
+        folder: of the encoder.
+        device: of PyTorch's; None: the best there is.
+
+    Raises:
+        RecipeError: it is another thing, such as a table of token vectors.
+    """
+    if is_static(folder):
+        raise RecipeError(
+            f"encoder {folder.name!r} is a table of token vectors and has no layers; begin with "
+            "the encoder it was made of"
+        )
+    return opened(folder, device=device)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ import secrets
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -187,7 +188,9 @@ class Private:
             loss = self._asked(vectors, torch.as_tensor(batch.weight[rows]))
             with _quiet():
                 loss.backward()  # type: ignore[no-untyped-call]
-            grads = [_of_people(p.grad_sample, owner, len(items)) for p in self._trained]
+            # What Opacus computes stands beside each gradient.
+            rows_of = [vars(parameter)["grad_sample"] for parameter in self._trained]
+            grads = [_of_people(grads, owner, len(items)) for grads in rows_of]
             for parameter in self._trained:
                 parameter.grad = parameter.grad_sample = None  # type: ignore[attr-defined]
             lengths = torch.stack([grad.flatten(1).norm(dim=1) for grad in grads]).norm(dim=0)
@@ -233,6 +236,7 @@ class _Kept(torch.nn.Module):
         self.register_buffer("secret", torch.as_tensor(secret.astype(np.int64)))
 
 
+@lru_cache(maxsize=256)
 def noise_for(options: Privacy, share: float, steps: int) -> float:
     """How much noise it takes.
 
@@ -265,6 +269,7 @@ def noise_for(options: Privacy, share: float, steps: int) -> float:
     return float(noise)
 
 
+@lru_cache(maxsize=256)
 def spent(options: Privacy, noise: float, share: float, steps: int) -> float:
     """Epsilon of some steps.
 

@@ -15,13 +15,14 @@ from numpy.random import Generator
 
 from tailrec.errors import RecipeError
 from tailrec.items import Float32Array, Int64Array
-from tailrec.training.behaviour import Contrastive, Judged, Lessons, Objective
+from tailrec.training.behaviour import Contrastive, Judged, Lessons
 from tailrec.training.consolidation import Consolidation
 from tailrec.training.continual import Continue
 from tailrec.training.course import Task
 from tailrec.training.embedders import Embedder
 from tailrec.training.memory import Memory
 from tailrec.training.pairs import Affinity
+from tailrec.training.recipes import Objective
 from tailrec.training.replay import Replay
 from tailrec.training.run_folder import RunFolder
 

@@ -1,0 +1,198 @@
+"""Each way to adapt an encoder: what it changes, that it learns, and what a run leaves."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+from tests.training.test_finetune import COLOURS, THINGS, TITLES, encoded, material, purity
+from tests.training.tiny import tiny_encoder
+
+from tailrec.errors import RecipeError
+from tailrec.features.adapted import BESIDE, NAME, learnt_beside, opened, put_beside
+from tailrec.features.text import TextEncoder
+from tailrec.features.weights import read_card
+from tailrec.training.adapt import adapted, n_trained
+from tailrec.training.finetune import finetune
+from tailrec.training.recipes import Adapt, Course, Finetune
+from tailrec.training.run_folder import RunFolder
+
+RATES = {"map": 5e-3, "full": 5e-3, "lora": 5e-3, "adalora": 2e-2, "prefix": 0.2, "adapter": 5e-2}
+KINDS = {
+    "map": Adapt(),
+    "full": Adapt(kind="full"),
+    "lora": Adapt(kind="lora"),
+    "adalora": Adapt(kind="adalora", rank=4),
+    "prefix": Adapt(kind="prefix"),
+    "adapter": Adapt(kind="adapter"),
+}
+LAYER = 32 * 32 * 4 + 32 * 64 * 2
+"""Weights of a layer's six matrices."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_encoder([*COLOURS, *THINGS], tmp_path_factory.mktemp("base") / "tiny")
+
+
+def recipe(base: Path, kind: str, *, steps: int = 60) -> Finetune:
+    course = Course(steps=steps, rate=RATES[kind], check_every=20, device="cpu")
+    return Finetune(model=str(base), adapt=KINDS[kind], course=course, batch=16)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_learns_and_changes_its_own_parameters_only(
+    base: Path, tmp_path: Path, kind: str
+) -> None:
+    given, how = material(base), recipe(base, kind)
+    run = RunFolder(tmp_path / "run", given.mark(how))
+    finetune(how, given, run)
+    assert purity(encoded(run.encoder)) > purity(given.vectors) + 0.3
+    before, after = weights(base), weights(run.encoder)
+    assert after.keys() == before.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    layers = {name for name in before if name.startswith("encoder.layer.")}
+    matrices = {name for name in layers if before[name].ndim == 2}
+    tables = {name for name in before if name.startswith("embeddings.")}
+    assert changed == {"full": tables | layers, "lora": matrices, "adalora": matrices}.get(
+        kind, set()
+    )
+    assert (run.encoder / BESIDE).exists() == (kind in ("prefix", "adapter"))
+    trained = {
+        "map": 32 * 32,
+        "full": sum(before[name].numel() for name in tables | layers),
+        "lora": 2 * 16 * (4 * 64 + 2 * 96),
+        "adalora": 2 * 6 * (4 * 65 + 2 * 97),
+        "prefix": 2 * (2 * 16 * 32 + 2),
+        "adapter": 2 * 2 * (2 * 32 * 32 + 32 + 32),
+    }
+    assert read_card(run.encoder)["trained_parameters"] == trained[kind]
+
+
+@pytest.mark.parametrize("kind", ["map", "full", "adalora", "prefix", "adapter"])
+def test_a_killed_run_of_each_kind_goes_on_to_the_same_encoder(
+    base: Path, tmp_path: Path, kind: str
+) -> None:
+    """Step 19 of 30: adalora has taken ranks away, and takes more."""
+    given, how = material(base), recipe(base, kind, steps=30)
+    whole, broken = (RunFolder(tmp_path / name, given.mark(how)) for name in "ab")
+    finetune(how, given, whole)
+
+    def stop(_: str, step: int, __: int) -> None:
+        if step == 19:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(how, given, broken, progress=stop)
+    finetune(how, given, broken)
+    assert broken.curve() == whole.curve()
+    assert np.array_equal(encoded(broken.encoder), encoded(whole.encoder))
+
+
+def test_adalora_ends_with_the_ranks_it_was_given(base: Path, tmp_path: Path) -> None:
+    given, how = material(base), recipe(base, "adalora")
+    run = RunFolder(tmp_path / "run", given.mark(how))
+    finetune(how, given, run)
+    ranks = [line["ranks"] for line in run.curve() if "ranks" in line]
+    assert ranks[0] == 2 * 6 * 6
+    assert ranks[-1] == 2 * 6 * 4
+    assert ranks == sorted(ranks, reverse=True)
+
+
+def test_adalora_refuses_a_run_too_short_for_its_schedule(base: Path) -> None:
+    with pytest.raises(RecipeError, match="10 steps"):
+        adapted(opened(base, device="cpu"), KINDS["adalora"], steps=9)
+
+
+@pytest.mark.parametrize("kind", ["lora", "adalora", "prefix", "adapter"])
+def test_training_begins_with_the_encoder_as_it_is(base: Path, kind: str) -> None:
+    plain, ready = opened(base, device="cpu"), opened(base, device="cpu")
+    adapted(ready, KINDS[kind], steps=100)
+    assert np.allclose(plain.encode(TITLES), ready.encode(TITLES), atol=1e-6)
+
+
+def test_only_the_last_layers_are_trained(base: Path) -> None:
+    model = opened(base, device="cpu")
+    ready = adapted(model, Adapt(kind="full", layers=1), steps=1)
+    assert n_trained(ready.module) == LAYER + 6 * 32 + 64 - 32 + 4 * 32
+    named = [name for name, value in ready.module.named_parameters() if value.requires_grad]
+    assert all("encoder.layer.1." in name for name in named)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("map", {"rank": 4}),
+        ("lora", {"layers": 1}),
+        ("full", {"dropout": 0.2}),
+        ("prefix", {"width": 8}),
+        ("adapter", {"length": 8}),
+        ("adapter", {"scale": 1.0}),
+    ],
+)
+def test_an_option_of_another_kind_is_refused(kind: str, options: dict[str, object]) -> None:
+    with pytest.raises(RecipeError, match=f"`{next(iter(options))}` is for .*, not for '{kind}'"):
+        Adapt.parse({"kind": kind, **options})
+    whole = Adapt(kind=kind).model_dump()
+    assert Adapt.parse(whole) == Adapt(kind=kind)  # a recipe that states every default
+
+
+@pytest.mark.parametrize("kind", ["prefix", "adapter"])
+def test_parts_are_read_without_code_of_the_folder(base: Path, tmp_path: Path, kind: str) -> None:
+    model = opened(base, device="cpu")
+    put_beside(model[0], kind, size=4)
+    with torch.no_grad():
+        for number, (_, value) in enumerate(learnt_beside(model[0].model)):
+            value.copy_(torch.linspace(-1, 1, value.numel()).reshape(value.shape) / (number + 1))
+    model.save(str(tmp_path / "own"), create_model_card=False)
+    again = opened(tmp_path / "own", device="cpu")
+    assert np.array_equal(model.encode(TITLES), again.encode(TITLES))
+    assert not np.allclose(again.encode(TITLES), opened(base, device="cpu").encode(TITLES))
+    with pytest.raises(RecipeError, match="already"):
+        put_beside(again[0], kind, size=4)
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        SentenceTransformer(str(tmp_path / "own"), device="cpu")  # no silent plain encoder
+
+
+def test_modules_of_unknown_code_are_not_run(base: Path, tmp_path: Path) -> None:
+    model = opened(base, device="cpu")
+    put_beside(model[0], "prefix", size=4)
+    model.save(str(tmp_path / "own"), create_model_card=False)
+    listed = json.loads((tmp_path / "own" / "modules.json").read_text())
+    assert listed[0]["type"] == NAME
+    listed[1]["type"] = "os.path.join"
+    (tmp_path / "own" / "modules.json").write_text(json.dumps(listed))
+    with pytest.raises(RecipeError, match=r"unknown code, os\.path\.join"):
+        opened(tmp_path / "own", device="cpu")
+
+
+def test_damaged_parts_are_refused(base: Path, tmp_path: Path) -> None:
+    model = opened(base, device="cpu")
+    put_beside(model[0], "prefix", size=4)
+    model.save(str(tmp_path / "own"), create_model_card=False)
+    (tmp_path / "own" / BESIDE).unlink()
+    with pytest.raises(RecipeError, match="does not hold the parts"):
+        opened(tmp_path / "own", device="cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["prefix", "adapter"])
+def test_encoders_with_parts_have_an_int8_form(
+    base: Path, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    given, how = material(base), recipe(base, kind)
+    run = RunFolder(tmp_path / "run", given.mark(how))
+    finetune(how, given, run)
+    with caplog.at_level(logging.WARNING):
+        loaded = TextEncoder(model=str(run.encoder)).prepare(cache=tmp_path / "cache")
+    assert not caplog.records  # no fall back to fp32
+    likeness = (loaded.encode_texts(TITLES) * encoded(run.encoder)).sum(axis=1)
+    assert likeness.min() > 0.97
