@@ -34,13 +34,11 @@ from tailrec.dataset import Features
 from tailrec.evaluation.report import evaluate
 from tailrec.features.fields import item_texts
 from tailrec.features.text import TextEncoder
-from tailrec.features.weights import PACKAGED, find_model
+from tailrec.features.weights import PACKAGED, find_model, read_card
 from tailrec.features.words import Words
 from tailrec.training.corpus import Corpus, Texts
-from tailrec.training.course import Course
-from tailrec.features.weights import read_card
-from tailrec.training.pretrain import LIKENESS, PERPLEXITY, Pretrain, pretrain
-from tailrec.training.recipes import Characters
+from tailrec.training.pretrain import LIKENESS, PERPLEXITY, pretrain
+from tailrec.training.recipes import Characters, Course, Pretrain
 from tailrec.training.run_folder import RunFolder
 
 DATA = Path(os.environ.get("TAILREC_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -13,7 +13,6 @@ from typing import Any
 import polars as pl
 import pytest
 from click.testing import Result
-
 from tests.training.tiny import tiny_encoder
 
 Run = Callable[..., Result]
@@ -87,7 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     return shop
 
 
-def test_an_encoder_is_trained_named_fitted_and_served(run: Run, ask: Asks, folder: Path) -> None:
+def test_an_encoder_is_trained_named_fitted_and_served(ask: Asks, folder: Path) -> None:
     told = ask("train", "finetune", "--shop", folder, "--write")
     assert told["steps"] == 30
     assert told["held_out"]["tail recall@20"] >= 0
@@ -159,7 +158,7 @@ def test_a_search_goes_on_and_is_written(ask: Asks, folder: Path) -> None:
     assert f"batch = {first['best']['options']['batch']}" in (folder / "tailrec.toml").read_text()
 
 
-def test_ctrl_c_leaves_a_run_that_goes_on(ask: Asks, folder: Path) -> None:
+def test_ctrl_c_leaves_a_run_that_goes_on(folder: Path) -> None:
     words = ["train", "finetune", "--shop", str(folder), "--steps", "5000", "--seed", "9"]
     process = subprocess.Popen(
         [sys.executable, "-c", TRAIN, *words, "--json"],

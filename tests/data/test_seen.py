@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.worlds import shop
 
 from tailrec.data.seen import LEARNT, check_unseen, learnt
 from tailrec.data.split import cold_items, leave_one_out, time_windows
 from tailrec.dataset import DAY_US, Dataset
 from tailrec.errors import DataError
-from tests.worlds import shop
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_the_same_split_is_fine_and_another_is_not(data: Dataset) -> None:
     card = {LEARNT: [learnt(split.whole, split)]}
     check_unseen("mine", card, [split])
     cold = cold_items(data, 0.3, np.random.default_rng(0))
-    with pytest.raises(DataError, match="'mine' learnt from .* split 'cold items, 30%'"):
+    with pytest.raises(DataError, match=r"'mine' learnt from .* split 'cold items, 30%'"):
         check_unseen("mine", card, [split, cold])
 
 

@@ -9,11 +9,11 @@ from tests.training.tiny import tiny_encoder
 from tests.worlds import shop
 
 from tailrec.features.text import TextEncoder
+from tailrec.features.weights import read_card
 from tailrec.items import Float32Array
 from tailrec.training.adapt import Adapt
 from tailrec.training.behaviour import Judged, Lessons, Objective
 from tailrec.training.course import Course
-from tailrec.features.weights import read_card
 from tailrec.training.finetune import Finetune, Material, finetune
 from tailrec.training.pairs import Affinity
 from tailrec.training.run_folder import RunFolder
@@ -28,7 +28,7 @@ COLD = np.array([20, 21, 22, 23])
 """The trays: nobody has any, so only words can tell that a red tray goes with blue things."""
 
 
-def lessons(hard: bool = False) -> Lessons:
+def lessons() -> Lessons:
     """Everybody had all things of one taste but the trays."""
     histories = [np.flatnonzero(taste == TASTE)[:-2].tolist() for taste in (0, 1)] * 6
     same = (TASTE[:, None] == TASTE).astype(np.float32)
@@ -57,9 +57,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_encoder([*COLOURS, *THINGS], tmp_path_factory.mktemp("base") / "tiny")
 
 
-def material(base: Path, hard: bool = False) -> Material:
+def material(base: Path) -> Material:
     vectors = encoded(base)
-    return Material(base, TITLES, vectors, lessons(hard), judged())
+    return Material(base, TITLES, vectors, lessons(), judged())
 
 
 def encoded(folder: Path) -> Float32Array:
