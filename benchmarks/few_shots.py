@@ -2,7 +2,9 @@
 
 ``python benchmarks/few_shots.py [--work DIR] [--cases beauty:Fragrance,...]`` makes a shop of each
 data set and, for each case, a category's items (or a share of all, drawn) that keep at most 0, 1,
-5 and 20 events in train. Recall@20 is of the same requests at every k. Sources have their
+5 and 20 events in train. Recall@20 is of the same requests at every k. As only those items are
+asked for, a source that shows more of them has more; so the share of places they get is told too,
+and the recall where nothing but those items may be shown, which is their order alone. Sources have their
 default options but for the shop's own recipe for `linear`; `content` and `linear` are also
 measured with texts put into other templates for the language model. Writes
 ``benchmarks/results/few-shots.json`` and ``docs/pictures/few-shots.png``. The data are found by
@@ -13,6 +15,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ from tailrec.data.split import Split
 from tailrec.dataset import Dataset, Features
 from tailrec.engine import AnySource
 from tailrec.evaluation.report import evaluate
-from tailrec.items import BoolArray
+from tailrec.items import PADDING, BoolArray
 from tailrec.pages import BLUE, GREEN, GREY, ORANGE, png, tidy, write_bytes
 from tailrec.shop import Shop
 
@@ -92,8 +95,8 @@ def measured(name: str, path: str, work: Path) -> Iterator[dict[str, Any]]:
         check_no_leak(split, whole)
         about = {"set": name, "chosen": label, "k": k, **sizes(split)}
         for source, template in sources(recipe.source):
-            found = recall(source, split, features[template])
-            yield {**about, "source": source.kind, "template": template, f"recall@{AT}": found}
+            found = figures(source, split, features[template])
+            yield {**about, "source": source.kind, "template": template, **found}
 
 
 def chosen_of(whole: Dataset, path: str) -> tuple[BoolArray, str]:
@@ -121,10 +124,19 @@ def sources(linear: AnySource) -> Iterator[tuple[AnySource, str]]:
     yield Popular(), "all fields"
 
 
-def recall(source: AnySource, split: Split, features: Features) -> float:
-    """Recall@20 of one fit."""
+def figures(source: AnySource, split: Split, features: Features) -> dict[str, float]:
+    """Recall@20 of one fit, the share of places of the chosen items, and recall among them."""
     model = source.fit(split.train, features, rng=np.random.default_rng(0))
-    return float(evaluate(split, model.candidates, at=(AT,), masks={}).figures[f"recall@{AT}"])
+    masks = {"chosen": split.withheld}
+    found = evaluate(split, model.candidates, at=(AT,), masks=masks)
+    alone = replace(split, queries=replace(split.queries, hidden=~split.withheld))
+    among = evaluate(alone, model.candidates, at=(AT,), masks={})
+    shown = found.ids[found.ids != PADDING]
+    return {
+        f"recall@{AT}": float(found.figures[f"recall@{AT}"]),
+        "share_of_places": float(split.withheld[shown].mean()),
+        f"recall@{AT}_among_them": float(among.figures[f"recall@{AT}"]),
+    }
 
 
 def picture(rows: list[dict[str, Any]]) -> bytes:
