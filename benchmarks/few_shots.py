@@ -4,9 +4,9 @@
 data set and, for each case, a category's items (or a share of all, drawn) that keep at most 0, 1,
 5 and 20 events in train. Recall@20 is of the same requests at every k. As only those items are
 asked for, a source that shows more of them has more; so the share of places they get is told too,
-and the recall where nothing but those items may be shown, which is their order alone. Sources have their
-default options but for the shop's own recipe for `linear`; `content` and `linear` are also
-measured with texts put into other templates for the language model. Writes
+and the recall where nothing but those items may be shown, which is their order alone. Sources
+have their default options but for the shop's own recipe for `linear`; `content` and `linear` are
+also measured with texts put into other templates for the language model. Writes
 ``benchmarks/results/few-shots.json`` and ``docs/pictures/few-shots.png``. The data are found by
 TAILREC_DATA.
 """
