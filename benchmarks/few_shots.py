@@ -4,7 +4,9 @@
 data set and, for each case, a category's items (or a share of all, drawn) that keep at most 0, 1,
 5 and 20 events in train. Recall@20 is of the same requests at every k. As only those items are
 asked for, a source that shows more of them has more; so the share of places they get is told too,
-and the recall where nothing but those items may be shown, which is their order alone. Sources
+and the recall where nothing but those items may be shown, which is their order alone. Events that
+are kept stand in the histories of requests, too; so the recall with the histories of k = 0 is
+told as well, in which only what was learnt differs. Sources
 have their default options but for the shop's own recipe for `linear`; `content` and `linear` are
 also measured with texts put into other templates for the language model. Writes
 ``benchmarks/results/few-shots.json`` and ``docs/pictures/few-shots.png``. The data are found by
@@ -26,7 +28,13 @@ from sets import RESULTS, SETS, make_shop, written
 from tailrec.candidates.content import Content
 from tailrec.candidates.ease import Ease
 from tailrec.candidates.popular import Popular
-from tailrec.data.few_shots import SHOTS, drawn_items, few_shots, items_of_category
+from tailrec.data.few_shots import (
+    SHOTS,
+    drawn_items,
+    few_shots,
+    items_of_category,
+    with_histories_of,
+)
 from tailrec.data.leaks import check_no_leak
 from tailrec.data.split import Split
 from tailrec.dataset import Dataset, Features
@@ -63,7 +71,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as beside:
         for case in asked.cases.split(","):
-            for row in measured(*case.split(":", 1), asked.work or Path(beside)):
+            name, path = case.split(":", 1)
+            for row in measured(name, path, asked.work or Path(beside)):
                 print(json.dumps(row), flush=True)
                 rows.append(row)
     RESULTS.mkdir(exist_ok=True)
@@ -83,6 +92,7 @@ def measured(name: str, path: str, work: Path) -> Iterator[dict[str, Any]]:
         text = recipe.features.text.model_copy(update={"template": form})
         own = recipe.features.model_copy(update={"text": text})
         features[template] = own.fit(catalog, cache=cache).features
+    bare: Split | None = None
     for k in SHOTS:
         split = few_shots(
             whole,
@@ -93,9 +103,10 @@ def measured(name: str, path: str, work: Path) -> Iterator[dict[str, Any]]:
             repeats=recipe.histories.repeats,
         )
         check_no_leak(split, whole)
+        bare = bare or split
         about = {"set": name, "chosen": label, "k": k, **sizes(split)}
         for source, template in sources(recipe.source):
-            found = figures(source, split, features[template])
+            found = figures(source, split, bare, features[template])
             yield {**about, "source": source.kind, "template": template, **found}
 
 
@@ -124,47 +135,44 @@ def sources(linear: AnySource) -> Iterator[tuple[AnySource, str]]:
     yield Popular(), "all fields"
 
 
-def figures(source: AnySource, split: Split, features: Features) -> dict[str, float]:
-    """Recall@20 of one fit, the share of places of the chosen items, and recall among them."""
+def figures(source: AnySource, split: Split, bare: Split, features: Features) -> dict[str, float]:
+    """Recall@20 of one fit, also with the histories of k = 0, and what explains it."""
     model = source.fit(split.train, features, rng=np.random.default_rng(0))
     masks = {"chosen": split.withheld}
     found = evaluate(split, model.candidates, at=(AT,), masks=masks)
     alone = replace(split, queries=replace(split.queries, hidden=~split.withheld))
     among = evaluate(alone, model.candidates, at=(AT,), masks={})
+    same = evaluate(with_histories_of(split, bare), model.candidates, at=(AT,), masks={})
     shown = found.ids[found.ids != PADDING]
     return {
         f"recall@{AT}": float(found.figures[f"recall@{AT}"]),
+        f"recall@{AT}_same_histories": float(same.figures[f"recall@{AT}"]),
         "share_of_places": float(split.withheld[shown].mean()),
         f"recall@{AT}_among_them": float(among.figures[f"recall@{AT}"]),
     }
 
 
 def picture(rows: list[dict[str, Any]]) -> bytes:
-    """The curves of each case side by side; a thin line is another template."""
+    """Recall of each case above, and below the same with the histories of k = 0."""
     cases = list(dict.fromkeys((row["set"], row["chosen"]) for row in rows))
-    figure = Figure((3.5 * len(cases), 3.3), layout="constrained")
-    for axes, case in zip(figure.subplots(1, len(cases), squeeze=False)[0], cases, strict=True):
-        own = [row for row in rows if (row["set"], row["chosen"]) == case]
-        for kind, colour in LINES.items():
-            for template in TEMPLATES:
-                line = [r for r in own if r["source"] == kind and r["template"] == template]
-                main_line = template == "all fields"
-                axes.plot(
-                    range(len(line)),
-                    [row[f"recall@{AT}"] for row in line],
-                    color=colour,
-                    marker="o" if main_line else None,
-                    lw=1.8 if main_line else 0.8,
-                    ls="-" if main_line else ":",
-                    label=kind if main_line else None,
-                )
-        axes.set_xticks(range(len(SHOTS)), [str(k) for k in SHOTS])
-        axes.set_xlabel("events an item keeps, at most")
-        axes.set_title(f"{SETS[case[0]].title.split(',')[0]}: {case[1]}", fontsize=9)
-        axes.set_ylim(0, None)
-        tidy(axes)
-    figure.axes[0].set_ylabel(f"Recall@{AT}")
-    figure.axes[0].legend(frameon=False, fontsize=9)
+    shown = {f"recall@{AT}": "as asked", f"recall@{AT}_same_histories": "histories of k = 0"}
+    figure = Figure((3.4 * len(cases), 5.6), layout="constrained")
+    grid = figure.subplots(len(shown), len(cases), squeeze=False, sharex=True, sharey="col")
+    for (key, words), row_of_axes in zip(shown.items(), grid, strict=True):
+        for axes, case in zip(row_of_axes, cases, strict=True):
+            own = [row for row in rows if (row["set"], row["chosen"]) == case]
+            for kind, colour in LINES.items():
+                line = [r for r in own if (r["source"], r["template"]) == (kind, "all fields")]
+                up = [row[key] for row in line]
+                axes.plot(range(len(up)), up, color=colour, marker="o", lw=1.8, label=kind)
+            axes.set_xticks(range(len(SHOTS)), [str(k) for k in SHOTS])
+            axes.set_ylim(0, None)
+            tidy(axes)
+        row_of_axes[0].set_ylabel(f"Recall@{AT}, {words}")
+    for top, bottom, case in zip(grid[0], grid[-1], cases, strict=True):
+        top.set_title(f"{SETS[case[0]].title.split(',')[0]}: {case[1]}", fontsize=9)
+        bottom.set_xlabel("events an item keeps, at most")
+    grid[0][0].legend(frameon=False, fontsize=9)
     return png(figure)
 
 

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.worlds import crowd, shop
 
-from tailrec.data.few_shots import SHOTS, drawn_items, few_shots, items_of_category
+from tailrec.data.few_shots import (
+    SHOTS,
+    drawn_items,
+    few_shots,
+    items_of_category,
+    with_histories_of,
+)
 from tailrec.data.leaks import check_no_leak
 from tailrec.data.split import Split, validation
 from tailrec.dataset import DAY_US, Catalog, Dataset
@@ -57,6 +63,19 @@ def test_requests_hold_what_train_knows(six: Dataset) -> None:
     many = few_shots(six, CHOSEN, 9, RNG(0))
     histories = [many.queries[row].item.tolist() for row in range(len(many))]
     assert histories == [[0, 3, 1], [0], [1, 2], [3, 0]]
+
+
+def test_histories_of_another_k_leave_all_else(six: Dataset) -> None:
+    none, many = (few_shots(six, CHOSEN, k, RNG(0)) for k in (0, 9))
+    asked = with_histories_of(many, none)
+    histories = [asked.queries[row].item.tolist() for row in range(len(asked))]
+    assert histories == [[0, 1], [0], [1, 2], [0]]
+    excluded = [asked.queries[row].exclude.tolist() for row in range(len(asked))]
+    assert excluded == [[0, 3, 1], [0], [1, 2], [3, 0]]
+    assert asked.train is many.train
+    other = few_shots(six, np.array([False, False, True, False, False]), 0, RNG(0))
+    with pytest.raises(DataError, match="do not ask for the same"):
+        with_histories_of(many, other)
 
 
 def random_split(seed: int, k: int) -> tuple[Split, Dataset]:

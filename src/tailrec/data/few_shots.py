@@ -1,10 +1,13 @@
 """Few and zero shots: how well items are found that only a few people, or nobody, had before.
 
 Some items, those of one category or a share that is drawn, keep at most k events in train. Who is
-asked, and what would be right, does not depend on k, so the figures at k = 0, 1, 5, 20 are a
-learning curve: what each further event of a new item is worth.
+asked, and what would be right, does not depend on k; figures at k = 0, 1, 5, 20 make a curve.
+Two things rise along it: what a model learns of the items, and what the requests tell, as events
+that are kept are part of their own user's history. `with_histories_of` asks every split with the
+histories of k = 0, and leaves the learning alone.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -60,6 +63,27 @@ def few_shots(
     if k < 0:
         raise DataError(f"k is {k}; an item keeps 0 events or more")
     return _few_shots(data, chosen, k, int(rng.integers(2**63)), (name, repeats))
+
+
+def with_histories_of(split: Split, other: Split) -> Split:
+    """The split, asked with the histories of another one; what is left out stays its own.
+
+    It is for figures alone: `check_no_leak` wants requests that hold all that train knows.
+
+    Args:
+        split: of `few_shots`.
+        other: of the same items, at a smaller k.
+
+    Raises:
+        DataError: they do not ask the same users for the same items.
+    """
+    if not (
+        np.array_equal(split.users, other.users) and np.array_equal(split.target, other.target)
+    ):
+        raise DataError(f"splits {split.name!r} and {other.name!r} do not ask for the same")
+    own = split.queries
+    told = replace(other.queries, exclude_ptr=own.exclude_ptr, exclude=own.exclude)
+    return replace(split, queries=told)
 
 
 def items_of_category(catalog: Catalog, path: str) -> BoolArray:
