@@ -38,6 +38,7 @@ from tailrec.training.masked_model import find_base
 from tailrec.training.memory import Memory
 from tailrec.training.pretrain import pretrain
 from tailrec.training.recipes import Distil, Finetune, Pretrain, StaticDistil
+from tailrec.training.reworded import reworded
 from tailrec.training.run_folder import RunFolder
 from tailrec.training.search import Attempt, Reports, search
 from tailrec.training.static import distil_static
@@ -284,16 +285,17 @@ def material_of(
         shop: says which texts the encoder reads.
         recipe: of the fine-tuning.
         known: whole histories that may be learnt from; some items of theirs are held out.
-        cache: folder of vectors made before.
+        cache: folder of vectors and translations made before.
         home: folder of the shop.
-        progress: told how many texts are encoded.
+        progress: told how many texts are translated and encoded.
 
     Raises:
-        DataError: there is too little behaviour.
-        RecipeError: the model cannot be found.
+        DataError: there is too little behaviour, or nothing to vary texts with.
+        RecipeError: a model cannot be found.
     """
     rng = np.random.default_rng([recipe.course.seed, len(known.catalog)])
     reader = shop.features.text.model_copy(update={"model": recipe.model})
+    vary = reworded(recipe, known.catalog, reader, cache=cache, home=home, progress=progress)
     features = shop.features.model_copy(update={"text": reader, "encode": True})
     vectors = features.fit(known.catalog, cache=cache, home=home, progress=progress).features
     inner = held_out(known, shop.histories.repeats, rng)
@@ -301,7 +303,8 @@ def material_of(
     judged = judged_on(inner, settled, rng)
     lessons = lessons_of(inner.train, vectors, hard=recipe.objective.hard > 0, rng=rng)
     texts = [reader.item_prefix + text for text in reader.texts(known.catalog)]
-    return Material(find_model(recipe.model, home), texts, vectors.dense, lessons, judged)
+    base = find_model(recipe.model, home)
+    return Material(base, texts, vectors.dense, lessons, judged, vary=vary)
 
 
 def use_encoder(shop: Shop, encoder: str) -> None:

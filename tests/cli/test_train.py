@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,6 +45,16 @@ steps = 30
 rate = 5e-3
 check_every = 10
 device = "cpu"
+"""
+VARIED = """
+keep_every = 5
+
+[train.finetune.adapt]
+kind = "lora"
+
+[train.finetune.augment]
+word_drop = 0.3
+descriptions = 2
 """
 TRAIN = """
 import signal
@@ -178,6 +189,52 @@ def test_ctrl_c_leaves_a_run_that_goes_on(folder: Path) -> None:
     assert process.returncode == 130, said
     assert "the same command goes on" in said
     assert (new[0] / "checkpoint.safetensors").exists()
+
+
+def test_a_run_on_varied_texts_that_was_killed_goes_on(
+    ask: Asks, folder: Path, tmp_path: Path
+) -> None:
+    words = ("train", "finetune", "--steps", "150", "--shop")
+    told = []
+    for name in ("whole", "killed"):
+        shop = shutil.copytree(folder, tmp_path / name, ignore=shutil.ignore_patterns("runs"))
+        (shop / "tailrec.toml").write_text(RECIPE + VARIED, "utf-8")
+        if name == "killed":
+            process = subprocess.Popen(
+                [sys.executable, "-c", TRAIN, *words, str(shop)], stderr=subprocess.DEVNULL
+            )
+            curves = shop / "runs"
+            while process.poll() is None:
+                if any(c.read_text().count("\n") > 20 for c in curves.glob("*/curve.jsonl")):
+                    break
+                sleep(0.02)
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
+        told.append(ask(*words, shop))
+    whole, killed = (Path(one["run"]) for one in told)
+    assert whole.name == killed.name
+    assert (whole / "curve.jsonl").read_text() == (killed / "curve.jsonl").read_text()
+    weights = [next((run / "encoder").glob("**/model.safetensors")) for run in (whole, killed)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_texts_that_cannot_be_varied_are_told_in_one_line(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    shop = shutil.copytree(folder, tmp_path / "shop")
+    for augment, said in {
+        'back_translation = ["models/there", "models/back"]': "model 'models/there' cannot be",
+        "synonyms = 0.3": "titles of this shop teach none; set synonyms to 0",
+    }.items():
+        varied = VARIED.replace("word_drop = 0.3\ndescriptions = 2", augment)
+        (shop / "tailrec.toml").write_text(RECIPE + varied, "utf-8")
+        result = run("train", "finetune", "--shop", shop)
+        assert result.exit_code == 2
+        assert said in result.stderr
+    (shop / "tailrec.toml").write_text(RECIPE + VARIED.replace("lora", "map"), "utf-8")
+    result = run("train", "finetune", "--shop", shop)
+    assert result.exit_code == 2
+    assert "`augment` varies texts, and adapt.kind = 'map' reads none" in result.stderr
 
 
 @pytest.mark.parametrize(

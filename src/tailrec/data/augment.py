@@ -22,8 +22,8 @@ _ROW: Final = "row"
 _WORD: Final = "word"
 
 
-class Augment(Recipe):
-    """How a catalogue is made larger; each part is off at 0, or where it is none.
+class Rewording(Recipe):
+    """How texts of items are varied; each part is off at 0, or where it is none.
 
     Attributes:
         synonyms: share of the words with a synonym that are replaced in a variant.
@@ -31,10 +31,6 @@ class Augment(Recipe):
         back_translation: two translation models, there and back, by name or folder; none: no text
             is translated.
         translated: share of the variants that begin from the translated text, where there is one.
-        crop: smallest share of a picture's area that a crop keeps; 0: pictures stay whole.
-        flip: share of the crops that are mirrored.
-        virtual_users: people made up for each item that asks for them.
-        virtual_length: items each of them has.
         descriptions: wordings made for each item from the facts of its row.
     """
 
@@ -42,16 +38,28 @@ class Augment(Recipe):
     word_drop: float = Field(default=0.0, ge=0, lt=1)
     back_translation: tuple[str, str] | None = None
     translated: float = Field(default=0.5, ge=0, le=1)
+    descriptions: int = Field(default=0, ge=0)
+
+
+class Augment(Rewording):
+    """How a catalogue is made larger, by texts, pictures and people; each part is off at 0.
+
+    Attributes:
+        crop: smallest share of a picture's area that a crop keeps; 0: pictures stay whole.
+        flip: share of the crops that are mirrored.
+        virtual_users: people made up for each item that asks for them.
+        virtual_length: items each of them has.
+    """
+
     crop: float = Field(default=0.0, ge=0, le=1)
     flip: float = Field(default=0.5, ge=0, le=1)
     virtual_users: int = Field(default=0, ge=0)
     virtual_length: int = Field(default=6, ge=2)
-    descriptions: int = Field(default=0, ge=0)
 
 
 def variants(
     texts: Sequence[str],
-    recipe: Augment,
+    recipe: Rewording,
     rng: Generator,
     *,
     synonyms: Synonyms | None = None,
@@ -114,7 +122,7 @@ def same_numbers(texts: Sequence[str], others: Sequence[str]) -> BoolArray:
 
 def _check(
     texts: Sequence[str],
-    recipe: Augment,
+    recipe: Rewording,
     synonyms: Synonyms | None,
     brands: Sequence[str] | None,
     translated: Sequence[str] | None,

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.random import Generator
 
 from tailrec import columns as c
-from tailrec.data.augment import Augment
+from tailrec.data.augment import Rewording
 from tailrec.data.synthetic import SYNTHETIC
 from tailrec.dataset import Catalog
 
@@ -46,7 +46,7 @@ NO_BRAND: Final = ("", "unknown", "unbranded", "generic", "none", "n/a", "na", "
 """Brands that say that there is none, in lower case."""
 
 
-def descriptions(catalog: Catalog, recipe: Augment, rng: Generator) -> pl.DataFrame:
+def descriptions(catalog: Catalog, recipe: Rewording, rng: Generator) -> pl.DataFrame:
     """New descriptions of every item.
 
     Args:

@@ -1,6 +1,6 @@
 """Items to vectors with a gradient: a whole encoder, or a linear map of vectors made before."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,9 +11,6 @@ from sentence_transformers.sentence_transformer.modules import Dense
 from torch.nn.functional import normalize
 
 from tailrec.items import Array, Float32Array
-
-Vary = Callable[[Sequence[str], Generator], list[str]]
-"""Texts to other texts that say the same."""
 
 _CHUNK = 64
 """Texts encoded at once: those of like length, so that little is padding."""
@@ -41,6 +38,19 @@ class Embedder(Protocol):
         ...
 
 
+class Vary(Protocol):
+    """Says items' texts in other words."""
+
+    @property
+    def digest(self) -> str:
+        """Of all that the words depend on besides what is drawn: 32 hexadecimal digits."""
+        ...
+
+    def __call__(self, items: Array, rng: Generator) -> list[str]:
+        """Texts of some items [N], with the encoder's prefix."""
+        ...
+
+
 class TextEmbedder:
     """A whole encoder over the items' texts.
 
@@ -63,10 +73,9 @@ class TextEmbedder:
 
     def prepare(self, items: Array, rng: Generator) -> list[tuple[Array, dict[str, Any]]]:
         """Tokens of the items' texts, varied where the recipe asks for it, in chunks."""
-        texts: list[str] = self._texts[items].tolist()
         if self._vary is not None:
-            texts = self._vary(texts, rng)
-        return self._chunks(texts)
+            return self._chunks(self._vary(items, rng))
+        return self._chunks(self._texts[items].tolist())
 
     def embed(self, prepared: list[tuple[Array, dict[str, Any]]]) -> torch.Tensor:
         """[N, D], unit length, with a gradient."""

@@ -45,7 +45,8 @@ class Material:
         vectors: float32 [I, D], what that encoder makes of them; a map is learnt of these.
         lessons: what behaviour has to teach.
         judged: what is held out.
-        vary: makes variants of texts; None: they are taken as they are.
+        vary: says texts in other words while they are learnt from; None: they are taken as they
+            are. What is held out is measured by the plain ones.
         earlier: what the run kept that the encoder is from; None: it is from none.
     """
 
@@ -67,6 +68,8 @@ class Material:
         arrays = (data.ptr, data.item, data.step, data.weight, matrix.indices, matrix.data)
         for array in (*arrays, self.judged.items):
             whole.update(np.ascontiguousarray(array).tobytes())
+        if self.vary is not None:
+            whole.update(self.vary.digest.encode())
         if self.earlier is not None:
             whole.update(self.earlier.digest.encode())
         return whole.hexdigest()[:32]

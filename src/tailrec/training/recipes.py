@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tailrec.data.augment import Rewording
 from tailrec.features.weights import PACKAGED, find_model, fingerprint
 from tailrec.recipe import Recipe
 from tailrec.training.continual import Continue
@@ -365,6 +366,7 @@ class Finetune(Recipe):
         keep_memory: keep what a later run needs to go on from this one's encoder; a private run
             keeps none.
         heads: plain facts of items that are taught besides.
+        augment: how texts are varied while they are learnt from, see `training.reworded`.
         privacy: how little is told of a person; None: nothing is hidden.
     """
 
@@ -377,6 +379,7 @@ class Finetune(Recipe):
     continual: Continue | None = None
     keep_memory: bool = True
     heads: Heads = Heads()
+    augment: Rewording = Rewording()
     privacy: Privacy | None = None
 
     def adapted_to(self, kind: Kind) -> Self:
@@ -402,6 +405,22 @@ class Finetune(Recipe):
         told = given.get("course", {})
         whole = told if isinstance(told, Course) else course | dict(told)
         return {"batch": SUITED[kind]["batch"]} | given | {"course": whole}
+
+    @model_validator(mode="after")
+    def _texts_can_be_varied(self) -> Self:
+        augment, plain = self.augment, Rewording()
+        if self.adapt.kind == "map" and augment != plain:
+            raise ValueError(
+                "`augment` varies texts, and adapt.kind = 'map' reads none while it learns; take "
+                "another kind, or leave `augment` out"
+            )
+        named = augment.back_translation is not None
+        if augment.translated == 0 if named else augment.translated != plain.translated:
+            raise ValueError(
+                "`augment.translated` is the share of `augment.back_translation`; name two models "
+                "and a share above 0, or leave both out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _privacy_can_be_kept(self) -> Self:
