@@ -1,12 +1,13 @@
 """What teaching an encoder is worth: cold items, the tail and everything, before and after.
 
-``python benchmarks/encoders.py [--only SET ...] [--encoders NAME ...] [--seeds N] [--minutes M]``
-teaches the packaged encoder on what a split leaves to learn from, in each way of `WAYS`, and
-measures `content` and `linear` with it: on a split that withholds every event of 20 % of the
-items, and on the split of the set's other figures (the latest fifth of online_retail as one
-window). `content` takes the weight of meaning that is best on validation, for each encoder anew;
-`linear` its options as in the set's recipe. Writes ``benchmarks/results/encoders.json`` after
-each encoder, and goes on where it was stopped. The data are found by TAILREC_DATA.
+``python benchmarks/encoders.py [--only SET ...] [--encoders NAME ...] [--splits NAME ...]
+[--seeds N] [--minutes M]`` teaches the packaged encoder on what a split leaves to learn from, in
+each way of `WAYS`, and measures `content` and `linear` with it: on a split that withholds every
+event of 20 % of the items, and on the split of the set's other figures (the latest fifth of
+online_retail as one window). `content` takes the weight of meaning that is best on validation,
+for each encoder anew, and is measured by meaning alone, too; `linear` has its options as in the
+set's recipe. Writes ``benchmarks/results/encoders.json`` after each encoder, and goes on where it
+was stopped. The data are found by TAILREC_DATA.
 """
 
 import argparse
@@ -41,15 +42,19 @@ from tailrec.training.run_folder import RunFolder
 from tailrec.tuning_search import inner_split
 
 SHARE = 0.2
-MEANINGS = (0.5, 1.0, 2.0, 4.0, 8.0)
+ALONE = 1e6
+"""Weight of meaning beside which words count nothing."""
+MEANINGS = (0.5, 1.0, 2.0, 4.0, 8.0, 32.0)
 """Weights of meaning that `content` may choose from; words count 1."""
 FIGURES = ("recall@20/cold", "recall@20/pareto", "ndcg@10")
 SETS = ("beauty", "retail")
 MAP = Course(steps=1500, rate=1e-3, weight_decay=0.1, check_every=150, device="cpu")
+TOKENS = MAP.model_copy(update={"steps": 600, "check_every": 100})
 SLOW = Course(steps=600, rate=1e-4, check_every=100, device="cpu")
-WAYS = {
+WAYS: dict[str, Pretrain | Finetune] = {
     "pretrained": Pretrain(anchor=1.0, course=Course(steps=600, device="cpu")),
     "map": Finetune(adapt=Adapt(kind="map"), course=MAP, batch=512),
+    "tokens": Finetune(adapt=Adapt(kind="tokens"), course=TOKENS, batch=512),
     "lora": Finetune(adapt=Adapt(kind="lora"), course=SLOW.model_copy(update={"rate": 5e-4})),
     "full": Finetune(adapt=Adapt(kind="full"), course=SLOW),
 }
@@ -84,7 +89,7 @@ class Bench:
 
     def taught(self, way: str, minutes: float) -> tuple[str, float, int]:
         """An encoder taught on what the split leaves, minutes it took, and steps."""
-        recipe = WAYS[way]
+        recipe: Pretrain | Finetune = WAYS[way]
         course = recipe.course.model_copy(update={"seed": self.seed, "minutes": minutes})
         recipe = recipe.model_copy(update={"course": course})
         began = perf_counter()
@@ -126,10 +131,12 @@ def rows_of(
         encoder, taken, steps = bench.taught(way, minutes)
     features = bench.features(encoder)
     content, found = bench.content(features)
+    alone = measured(Content(meaning=ALONE), bench.split, features)
     linear = measured(bench.shop.recipe.source, bench.split, features)
     about = {"set": bench.shop.folder.name, "split": bench.name, "seed": bench.seed}
     about |= {"encoder": way, "minutes": taken, "steps": steps}
-    for source, evaluation in (("content", found), ("linear", linear)):
+    of_sources = {"content": found, "content, meaning alone": alone, "linear": linear}
+    for source, evaluation in of_sources.items():
         plain.setdefault(source, evaluation)
         figures = {n: evaluation.figures[n] for n in FIGURES if n in evaluation.figures}
         ratios = against(evaluation, plain[source], list(figures))
@@ -162,6 +169,7 @@ def main() -> None:
     parser.add_argument("--encoders", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=20.0, help="of each run, at most")
+    parser.add_argument("--splits", nargs="+", choices=("cold", "main"), default=("cold", "main"))
     parser.add_argument("--work", type=Path, help="folder of shops and runs; kept")
     asked = parser.parse_args()
     torch.set_num_threads(2)
@@ -174,7 +182,8 @@ def main() -> None:
             with Shop.open(work / name) as shop:
                 for seed in range(asked.seeds):
                     for bench in benches(shop, seed, work / "runs"):
-                        fill(bench, asked, rows, file)
+                        if bench.name in asked.splits:
+                            fill(bench, asked, rows, file)
 
 
 def fill(bench: Bench, asked: argparse.Namespace, rows: list[Any], file: Path) -> None:

@@ -234,7 +234,7 @@ def test_texts_that_cannot_be_varied_are_told_in_one_line(
     (shop / "tailrec.toml").write_text(RECIPE + VARIED.replace("lora", "map"), "utf-8")
     result = run("train", "finetune", "--shop", shop)
     assert result.exit_code == 2
-    assert "`augment` varies texts, and adapt.kind = 'map' reads none" in result.stderr
+    assert "`augment` varies texts, and adapt.kind = 'map' learns from vectors" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,28 +2,42 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense
 from tests.training.test_finetune import COLOURS, THINGS, TITLES, encoded, material, purity
 from tests.training.tiny import tiny_encoder
+from torch.nn.functional import normalize
 
 from tailrec.errors import RecipeError
 from tailrec.features.adapted import BESIDE, NAME, learnt_beside, opened, put_beside
 from tailrec.features.text import TextEncoder
+from tailrec.features.token_sums import FILE, TokenSum
 from tailrec.features.weights import read_card
 from tailrec.training.adapt import adapted, n_trained
 from tailrec.training.finetune import finetune
+from tailrec.training.prune import keep_tokens
 from tailrec.training.recipes import Adapt, Course, Finetune
 from tailrec.training.run_folder import RunFolder
 
-RATES = {"map": 5e-3, "full": 5e-3, "lora": 5e-3, "adalora": 2e-2, "prefix": 0.2, "adapter": 5e-2}
+RATES = {
+    "map": 5e-3,
+    "tokens": 5e-3,
+    "full": 5e-3,
+    "lora": 5e-3,
+    "adalora": 2e-2,
+    "prefix": 0.2,
+    "adapter": 5e-2,
+}
 KINDS = {
     "map": Adapt(),
+    "tokens": Adapt(kind="tokens"),
     "full": Adapt(kind="full"),
     "lora": Adapt(kind="lora"),
     "adalora": Adapt(kind="adalora", rank=4),
@@ -68,6 +82,7 @@ def test_each_kind_learns_and_changes_its_own_parameters_only(
     assert (run.encoder / BESIDE).exists() == (kind in ("prefix", "adapter"))
     trained = {
         "map": 32 * 32,
+        "tokens": 32 * (32 + len(COLOURS) + len(THINGS)),
         "full": sum(before[name].numel() for name in tables | layers),
         "lora": 2 * 16 * (4 * 64 + 2 * 96),
         "adalora": 2 * 6 * (4 * 65 + 2 * 97),
@@ -77,7 +92,7 @@ def test_each_kind_learns_and_changes_its_own_parameters_only(
     assert read_card(run.encoder)["trained_parameters"] == trained[kind]
 
 
-@pytest.mark.parametrize("kind", ["map", "full", "adalora", "prefix", "adapter"])
+@pytest.mark.parametrize("kind", ["map", "tokens", "full", "adalora", "prefix", "adapter"])
 def test_a_killed_run_of_each_kind_goes_on_to_the_same_encoder(
     base: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -131,6 +146,7 @@ def test_only_the_last_layers_are_trained(base: Path) -> None:
     ("kind", "options"),
     [
         ("map", {"rank": 4}),
+        ("map", {"left_out": 0.2}),
         ("lora", {"layers": 1}),
         ("full", {"dropout": 0.2}),
         ("prefix", {"width": 8}),
@@ -183,8 +199,68 @@ def test_damaged_parts_are_refused(base: Path, tmp_path: Path) -> None:
         opened(tmp_path / "own", device="cpu")
 
 
+def test_vectors_of_tokens_are_read_as_they_were_learnt(base: Path, tmp_path: Path) -> None:
+    """Of a token that no item has there is nothing to add; the map is the same for all texts."""
+    given, how = material(base), recipe(base, "tokens", steps=20)
+    run = RunFolder(tmp_path / "run", given.mark(how))
+    finetune(how, given, run)
+    model = opened(run.encoder, device="cpu")
+    (learnt,) = (part for part in model if isinstance(part, TokenSum))
+    assert len(learnt.table) == 1 + len(COLOURS) + len(THINGS)
+    assert not learnt.table[0].any()
+    texts = [TITLES[0], f"{TITLES[0]} 7", "7 8"]
+    ids = [model.tokenizer(text)["input_ids"] for text in texts]
+    sums = [learnt.table[learnt.place[one]].sum(dim=0) / len(one) ** 0.5 for one in ids]
+    plain = torch.as_tensor(opened(base, device="cpu").encode(texts))
+    linear = next(part for part in model if isinstance(part, Dense))
+    wanted = linear({"sentence_embedding": normalize(plain, dim=1)})["sentence_embedding"]
+    wanted = normalize(wanted + torch.stack(sums), dim=1)
+    assert sums[0].any()
+    assert not sums[2].any()
+    assert np.allclose(model.encode(texts), wanted.detach(), atol=1e-5)
+
+
+def test_a_map_is_put_behind_vectors_of_tokens(base: Path, tmp_path: Path) -> None:
+    given, how = material(base), recipe(base, "tokens", steps=20)
+    first = RunFolder(tmp_path / "first", given.mark(how))
+    finetune(how, given, first)
+    vectors = encoded(first.encoder)
+    again = replace(given, base=first.encoder, vectors=vectors)
+    still = recipe(first.encoder, "map", steps=1)
+    course = still.course.model_copy(update={"rate": 1e-12})
+    still = still.model_copy(update={"course": course})
+    second = RunFolder(tmp_path / "second", again.mark(still))
+    finetune(still, again, second)
+    assert np.allclose(encoded(second.encoder), vectors, atol=1e-5)
+
+
+def test_tokens_numbered_anew_keep_their_vectors(base: Path, tmp_path: Path) -> None:
+    given, how = material(base), recipe(base, "tokens", steps=20)
+    run = RunFolder(tmp_path / "run", given.mark(how))
+    finetune(how, given, run)
+    model = opened(run.encoder, device="cpu")
+    before = model.encode(TITLES)
+    keep_tokens(model, TITLES)
+    assert len(model.tokenizer) < 128
+    assert np.allclose(model.encode(TITLES), before, atol=1e-6)
+
+
+def test_damaged_vectors_of_tokens_are_refused(base: Path, tmp_path: Path) -> None:
+    given, how = material(base), recipe(base, "tokens", steps=2)
+    run = RunFolder(tmp_path / "run", given.mark(how))
+    finetune(how, given, run)
+    (path,) = run.encoder.rglob(FILE)
+    tensors = load_file(path)
+    save_file(tensors | {"place": tensors["place"] + 100}, path)
+    with pytest.raises(RecipeError, match="names tokens whose vectors"):
+        opened(run.encoder, device="cpu")
+    path.write_bytes(b"no tensors")
+    with pytest.raises(RecipeError, match="does not hold the vectors"):
+        opened(run.encoder, device="cpu")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["prefix", "adapter"])
+@pytest.mark.parametrize("kind", ["tokens", "prefix", "adapter"])
 def test_encoders_with_parts_have_an_int8_form(
     base: Path, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -99,7 +99,7 @@ def test_without_words_to_vary_it_is_refused() -> None:
 
 @pytest.mark.parametrize("option", [{"synonyms": 0.1}, {"word_drop": 0.1}, {"descriptions": 1}])
 def test_a_map_reads_no_texts_to_vary(option: dict[str, object]) -> None:
-    with pytest.raises(RecipeError, match=r"`augment` varies texts, and adapt.kind = 'map' reads"):
+    with pytest.raises(RecipeError, match=r"`augment` varies texts, and adapt.kind = 'map' learns"):
         Finetune.parse({"augment": option})
     varied = Finetune.parse({"adapt": {"kind": "full"}, "augment": option})
     assert varied.adapted_to("lora").augment == Rewording.parse(option)

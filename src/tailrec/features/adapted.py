@@ -1,8 +1,9 @@
 """Encoders with small learnt parts between their own: bottleneck adapters, or prefixes.
 
-Such parts cannot be merged into the weights. They stand in a file of their own beside the plain
-encoder's, and `modules.json` names the class below, so that whatever does not know it refuses the
-folder instead of reading the plain encoder. `opened` knows it: no code of a folder is ever run.
+Such parts cannot be merged into the weights, and neither can a vector a token (`token_sums`). They
+stand in a file of their own beside the plain encoder's, and `modules.json` names a class of this
+package, so that whatever does not know it refuses the folder instead of reading the plain encoder.
+`opened` knows it: no code of a folder is ever run.
 
 Source:
     Houlsby et al. 2019, "Parameter-efficient transfer learning for NLP", arXiv:1902.00751;
@@ -26,6 +27,7 @@ from torch import nn
 from torch.nn.functional import gelu, softmax
 
 from tailrec.errors import RecipeError
+from tailrec.features import token_sums
 
 Kind = Literal["adapter", "prefix"]
 BESIDE: Final = "beside.safetensors"
@@ -120,6 +122,8 @@ class AdaptedTransformer(Transformer):
 
 
 NAME: Final = f"{AdaptedTransformer.__module__}.{AdaptedTransformer.__qualname__}"
+_OWN: Final[dict[str, Any]] = {NAME: AdaptedTransformer, token_sums.NAME: token_sums.TokenSum}
+"""Modules of this package that a folder may name."""
 
 
 def put_beside(transformer: Any, kind: Kind, *, size: int) -> None:
@@ -179,14 +183,14 @@ def opened(
         model_kwargs: for the transformer.
     """
     listed = json.loads((folder / "modules.json").read_text("utf-8"))
-    if NAME not in [entry["type"] for entry in listed]:
+    if not _OWN.keys() & {entry["type"] for entry in listed}:
         return SentenceTransformer(str(folder), device=device, model_kwargs=model_kwargs)
     modules = []
     for entry in listed:
         named: str = entry["type"]
-        if named != NAME and not named.startswith("sentence_transformers."):
+        if named not in _OWN and not named.startswith("sentence_transformers."):
             raise RecipeError(f"{folder} names a module of unknown code, {named}; it is not run")
-        kind: Any = AdaptedTransformer if named == NAME else import_from_string(named)
+        kind: Any = _OWN.get(named) or import_from_string(named)
         modules.append(kind.load(str(folder), subfolder=entry["path"], model_kwargs=model_kwargs))
     told = json.loads((folder / "config_sentence_transformers.json").read_text("utf-8"))
     prompts, usual = told.get("prompts"), told.get("default_prompt_name")

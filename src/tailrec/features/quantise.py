@@ -44,6 +44,7 @@ class Pipeline(torch.nn.Module):
         """Ids [1, L] to a vector [1, D]: transformer, pooling and whatever follows."""
         hidden = self.transformer(input_ids=input_ids)[0]
         state: dict[str, Any] = {
+            "input_ids": input_ids,
             "token_embeddings": hidden,
             "attention_mask": torch.ones_like(input_ids),
         }

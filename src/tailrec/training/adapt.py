@@ -38,13 +38,15 @@ def adapted(model: SentenceTransformer, options: Adapt, *, steps: int) -> Adapte
 
     Args:
         model: changed in place.
-        options: any kind but `map`, which does not change the encoder.
+        options: any kind but `map` and `tokens`, which do not change the encoder.
         steps: that training will take.
 
     Raises:
         RecipeError: the encoder is not built so that it can be adapted in this way, or there are
             too few steps for it.
     """
+    if options.kind != "full":
+        model.requires_grad_(False)
     if options.kind == "lora":
         return _with_lora(model, options)
     if options.kind == "adalora":
@@ -60,8 +62,6 @@ def adapted(model: SentenceTransformer, options: Adapt, *, steps: int) -> Adapte
     if options.kind == "full":
         _train_layers(model, options.layers)
         return Adapted(model, lambda: model)
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
     if options.kind == "prefix":
         put_beside(model[0], "prefix", size=options.length)
     else:

@@ -103,6 +103,71 @@ class TextEmbedder:
         return [(rows, dict(self._model.preprocess([texts[r] for r in rows]))) for rows in pieces]
 
 
+class TokensEmbedder:
+    """A linear map of vectors that stay as they are, and a vector of each token added to it.
+
+    Attributes:
+        module: both; they begin as zero, so that training starts from the vectors as they are.
+        used: int64 [U], the tokens that have vectors of their own, rising.
+    """
+
+    def __init__(
+        self,
+        vectors: Float32Array,
+        model: SentenceTransformer,
+        texts: Sequence[str],
+        *,
+        left_out: float,
+    ) -> None:
+        self._map = MapEmbedder(vectors)
+        self._left_out = left_out
+        read = model.tokenizer(list(texts), truncation=True, max_length=model.max_seq_length)
+        ids = [np.asarray(one, np.int64) for one in read["input_ids"]]
+        self._length = np.array([len(one) for one in ids])
+        flat, row = np.concatenate(ids), np.repeat(np.arange(len(ids)), self._length)
+        # Marks at the ends of every text say nothing.
+        told = ~np.isin(flat, model.tokenizer.all_special_ids)
+        self.used, token = np.unique(flat[told], return_inverse=True)
+        self._token = token.astype(np.int64)
+        self._first = np.searchsorted(row[told], np.arange(len(ids) + 1))
+        table = torch.nn.EmbeddingBag(len(self.used), vectors.shape[1], mode="sum")
+        torch.nn.init.zeros_(table.weight)
+        self.module: torch.nn.Module = torch.nn.ModuleDict(
+            {"map": self._map.module, "table": table}
+        )
+
+    def prepare(self, items: Array, rng: Generator) -> tuple[torch.Tensor, ...]:
+        """The items' vectors, and their tokens, some left out."""
+        return self._prepared(items, rng)
+
+    def embed(self, prepared: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """[N, D], unit length, with a gradient."""
+        vectors, tokens, first, share = prepared
+        parts: Any = self.module
+        device = parts["table"].weight.device
+        mapped = parts["map"]({"sentence_embedding": vectors.to(device)})["sentence_embedding"]
+        said = parts["table"](tokens.to(device), first.to(device), share.to(device))
+        return normalize(mapped + said, dim=-1)
+
+    def encode(self, items: Array) -> Float32Array:
+        """float32 [N, D], unit length, no token left out; zero where an item has no text."""
+        with torch.no_grad():
+            vectors = self.embed(self._prepared(items, None)).float().cpu().numpy()
+        return self._map.untold(vectors, items)
+
+    def _prepared(self, items: Array, rng: Generator | None) -> tuple[torch.Tensor, ...]:
+        start, stop = self._first[items], self._first[items + 1]
+        size = stop - start
+        first = np.cumsum(size) - size
+        place = np.repeat(start - first, size) + np.arange(int(size.sum()))
+        share = np.repeat(self._length[items] ** -0.5, size)
+        if rng is not None:
+            share *= (rng.random(len(share)) >= self._left_out) / (1 - self._left_out)
+        parts = (self._token[place], first, share.astype(np.float32))
+        vectors = self._map.prepare(items, np.random.default_rng(0))
+        return (vectors, *(torch.as_tensor(part) for part in parts))
+
+
 class MapEmbedder:
     """A linear map, added to vectors that stay as they are: what two cores can learn in minutes.
 
@@ -139,5 +204,9 @@ class MapEmbedder:
         with torch.no_grad():
             prepared = self.prepare(items, np.random.default_rng(0))
             vectors = self.embed(prepared).float().cpu().numpy()
+        return self.untold(vectors, items)
+
+    def untold(self, vectors: Float32Array, items: Array) -> Float32Array:
+        """The same, zero where an item has no text."""
         vectors[~self._told[items]] = 0
         return np.asarray(vectors, np.float32)

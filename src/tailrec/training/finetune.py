@@ -16,13 +16,20 @@ from tailrec.errors import RecipeError
 from tailrec.features.adapted import opened
 from tailrec.features.original import quiet
 from tailrec.features.text import Progress
+from tailrec.features.token_sums import TokenSum
 from tailrec.features.weights import fingerprint
 from tailrec.items import Float32Array
 from tailrec.training.adapt import Adapted, adapted, n_trained
 from tailrec.training.behaviour import WATCHED, Autoencoder, Contrastive, Judged, Lessons
 from tailrec.training.course import Outcome, Task, train
 from tailrec.training.devices import is_main
-from tailrec.training.embedders import Embedder, MapEmbedder, TextEmbedder, Vary
+from tailrec.training.embedders import (
+    Embedder,
+    MapEmbedder,
+    TextEmbedder,
+    TokensEmbedder,
+    Vary,
+)
 from tailrec.training.encoder_files import save_encoder
 from tailrec.training.heads import WithHeads
 from tailrec.training.memory import Memory, remembered
@@ -93,9 +100,9 @@ def finetune(
         progress: called after each step.
     """
     with quiet():
-        on_top = recipe.adapt.kind == "map"
-        model = (opened if on_top else transformer_of)(material.base, device="cpu")
-    if not on_top:
+        as_it_is = opened if recipe.adapt.kind == "map" else transformer_of
+        model = as_it_is(material.base, device="cpu")
+    if not recipe.adapt.on_top:
         longest = int(model.max_seq_length or recipe.max_length)
         model.max_seq_length = min(recipe.max_length, longest)
     with torch.random.fork_rng(devices=[]):
@@ -164,6 +171,11 @@ def _embedder(
     if recipe.adapt.kind == "map":
         mapped = MapEmbedder(material.vectors)
         return mapped, Adapted(mapped.module, lambda: _with_map(model, mapped.module))
+    if recipe.adapt.kind == "tokens":
+        more = TokensEmbedder(
+            material.vectors, model, material.texts, left_out=recipe.adapt.left_out
+        )
+        return more, Adapted(more.module, lambda: _with_tokens(model, more))
     ready = adapted(model, recipe.adapt, steps=recipe.course.steps)
     return TextEmbedder(ready.module, model, material.texts, vary=material.vary), ready
 
@@ -172,10 +184,10 @@ def _with_map(model: SentenceTransformer, learnt: torch.nn.Module) -> SentenceTr
     """The encoder with a map behind its vectors; the vectors themselves are its diagonal."""
     weight = next(learnt.parameters()).detach().cpu()
     whole = weight + torch.eye(len(weight))
-    parts = [part for part in model if not isinstance(part, Normalize)]
+    parts = _unscaled(list(model))
     before = _earlier_map(parts[-1])
     if before is not None:
-        parts.pop()
+        parts = _unscaled(parts[:-1])
         whole = whole @ before  # several maps in a row are one
     linear = Dense(
         whole.shape[1],
@@ -186,6 +198,24 @@ def _with_map(model: SentenceTransformer, learnt: torch.nn.Module) -> SentenceTr
     )
     # The map was learnt of vectors of unit length.
     return SentenceTransformer(modules=[*parts, Normalize(), linear, Normalize()], device="cpu")
+
+
+def _with_tokens(model: SentenceTransformer, learnt: TokensEmbedder) -> SentenceTransformer:
+    """The encoder with a map behind its vectors, and vectors of tokens added."""
+    parts: Any = learnt.module
+    own = parts["table"].weight.detach().cpu()
+    table = torch.cat([torch.zeros(1, own.shape[1]), own])
+    place = torch.zeros(len(model.tokenizer), dtype=torch.int64)
+    place[torch.as_tensor(learnt.used)] = torch.arange(1, len(table))
+    *mapped, last = _with_map(model, parts["map"])
+    return SentenceTransformer(modules=[*mapped, TokenSum(table, place), last], device="cpu")
+
+
+def _unscaled(parts: list[torch.nn.Module]) -> list[torch.nn.Module]:
+    """Without what brings vectors to unit length at the end."""
+    while isinstance(parts[-1], Normalize):
+        parts = parts[:-1]
+    return parts
 
 
 def _earlier_map(part: torch.nn.Module) -> torch.Tensor | None:

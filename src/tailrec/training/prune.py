@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from tailrec.errors import RecipeError
+from tailrec.features.token_sums import TokenSum
 from tailrec.items import Float32Array, Int64Array
 from tailrec.training.likeness import likeness
 
@@ -104,6 +105,9 @@ def keep_tokens(model: SentenceTransformer, texts: Sequence[str], *, spare: int 
     fresh = torch.nn.Embedding(len(kept), weights.shape[1], padding_idx=table.padding_idx)
     fresh.weight = torch.nn.Parameter(weights)
     _transformer(model).set_input_embeddings(fresh)
+    for part in model:
+        if isinstance(part, TokenSum):
+            part.keep(kept)
     number = {int(before): after for after, before in enumerate(kept)}
     config = _transformer(model).config
     config.vocab_size = len(kept)

@@ -20,7 +20,7 @@ LEAST_ENTRIES: Final = 128
 """Of a vocabulary: making the int8 form takes an example with ids up to 116."""
 
 
-Kind = Literal["map", "full", "lora", "adalora", "prefix", "adapter"]
+Kind = Literal["map", "tokens", "full", "lora", "adalora", "prefix", "adapter"]
 _ONLY: Final[dict[str, tuple[Kind, ...]]] = {
     "layers": ("full",),
     "rank": ("lora", "adalora"),
@@ -28,6 +28,7 @@ _ONLY: Final[dict[str, tuple[Kind, ...]]] = {
     "dropout": ("lora", "adalora"),
     "length": ("prefix",),
     "width": ("adapter",),
+    "left_out": ("tokens",),
 }
 """Kinds that an option is for."""
 
@@ -262,9 +263,10 @@ class Adapt(Recipe):
 
     Attributes:
         kind: `map`, a linear map of the encoder's vectors, which two cores learn in minutes;
-            `full`; `lora`, low-rank matrices beside all linear layers; `adalora`, the same with
-            ranks that go where they are needed; `prefix`, keys and values that every token of a
-            layer attends to; `adapter`, bottlenecks behind attention and feed-forward layers.
+            `tokens`, the same and a vector of each token of the texts, added to it; `full`;
+            `lora`, low-rank matrices beside all linear layers; `adalora`, the same with ranks
+            that go where they are needed; `prefix`, keys and values that every token of a layer
+            attends to; `adapter`, bottlenecks behind attention and feed-forward layers.
         layers: of `full`, only so many of the last layers are trained; None: all, and the word
             embeddings.
         rank: of the matrices of `lora`; of `adalora`, what they have on average in the end, from
@@ -273,6 +275,8 @@ class Adapt(Recipe):
         dropout: of their input.
         length: keys and values of a layer, for `prefix`.
         width: of the bottlenecks, for `adapter`.
+        left_out: share of a text's tokens that do not count in a step, drawn anew each time, for
+            `tokens`; without, single words are learnt by heart.
     """
 
     kind: Kind = "map"
@@ -282,6 +286,12 @@ class Adapt(Recipe):
     dropout: float = Field(default=0.05, ge=0, lt=1)
     length: int = Field(default=16, ge=1)
     width: int = Field(default=32, ge=1)
+    left_out: float = Field(default=0.5, ge=0, lt=1)
+
+    @property
+    def on_top(self) -> bool:
+        """Whether vectors are made once, and what is trained stands behind them."""
+        return self.kind in ("map", "tokens")
 
     @model_validator(mode="after")
     def _options_are_of_the_kind(self) -> Self:
@@ -339,6 +349,7 @@ class Privacy(Recipe):
 SUITED: Final[Mapping[Kind, Mapping[str, float]]] = MappingProxyType(
     {
         "map": {"steps": 1500, "rate": 1e-3, "weight_decay": 0.1, "batch": 512},
+        "tokens": {"steps": 600, "rate": 1e-3, "weight_decay": 0.1, "batch": 512},
         "full": {"steps": 600, "rate": 1e-4, "weight_decay": 0.01, "batch": 128},
         "lora": {"steps": 600, "rate": 5e-4, "weight_decay": 0.01, "batch": 128},
         "adalora": {"steps": 600, "rate": 1e-3, "weight_decay": 0.01, "batch": 128},
@@ -409,10 +420,10 @@ class Finetune(Recipe):
     @model_validator(mode="after")
     def _texts_can_be_varied(self) -> Self:
         augment, plain = self.augment, Rewording()
-        if self.adapt.kind == "map" and augment != plain:
+        if self.adapt.on_top and augment != plain:
             raise ValueError(
-                "`augment` varies texts, and adapt.kind = 'map' reads none while it learns; take "
-                "another kind, or leave `augment` out"
+                f"`augment` varies texts, and adapt.kind = {self.adapt.kind!r} learns from vectors "
+                "that were made of them once; take another kind, or leave `augment` out"
             )
         named = augment.back_translation is not None
         if augment.translated == 0 if named else augment.translated != plain.translated:
