@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from sets import RESULTS, make_shop, written
 
 from tailrec.candidates.content import Content
@@ -32,6 +33,7 @@ from tailrec.evaluation.report import Evaluation, evaluate
 from tailrec.evaluation.significance import Bootstrap
 from tailrec.features.build import FeatureModel
 from tailrec.features.weights import PACKAGED, find_model
+from tailrec.pages import BLUE, GREY, png, tidy, write_bytes
 from tailrec.shop import Shop
 from tailrec.shop_training import material_of
 from tailrec.tail.segments import is_tail
@@ -48,6 +50,12 @@ MEANINGS = (0.5, 1.0, 2.0, 4.0, 8.0, 32.0)
 """Weights of meaning that `content` may choose from; words count 1."""
 FIGURES = ("recall@20/cold", "recall@20/pareto", "ndcg@10")
 SETS = ("beauty", "retail")
+PANELS = {
+    "Recall@20 of cold items, content": ("cold", "content", "recall@20/cold"),
+    "the same, meaning alone": ("cold", "content, meaning alone", "recall@20/cold"),
+    "NDCG@10 of all, linear": ("main", "linear", "ndcg@10"),
+}
+PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "encoders.png"
 MAP = Course(steps=1500, rate=1e-3, weight_decay=0.1, check_every=150, device="cpu")
 TOKENS = MAP.model_copy(update={"steps": 600, "check_every": 100})
 SLOW = Course(steps=600, rate=1e-4, precision="bf16", check_every=100, device="cpu")
@@ -203,6 +211,31 @@ def fill(bench: Bench, asked: argparse.Namespace, rows: list[Any], file: Path) -
         if way not in done:
             rows += own
             file.write_text(written({"rows": rows}), "utf-8")
+            write_bytes(PICTURE, picture(rows))
+
+
+def picture(rows: list[dict[str, Any]]) -> bytes:
+    """What each encoder gives as a multiple of what the packaged one gives, a dot a seed."""
+    names = [name for name in SETS if any(row["set"] == name for row in rows)]
+    figure = Figure((11, 0.8 + 1.9 * len(names)), layout="constrained")
+    grid = figure.subplots(len(names), len(PANELS), squeeze=False, sharey=True, sharex=True)
+    for name, panels in zip(names, grid, strict=True):
+        for (title, (split, source, key)), axes in zip(PANELS.items(), panels, strict=True):
+            own = [r for r in rows if (r["set"], r["split"], r["source"]) == (name, split, source)]
+            for row in own:
+                if row["encoder"] in WAYS:
+                    low, mid, high = row["ratios"][key]
+                    place = list(WAYS).index(row["encoder"]) + 0.2 * row["seed"]
+                    axes.plot([low, high], [place, place], color=GREY, lw=1.2)
+                    axes.plot(mid, place, "o", color=BLUE, ms=4)
+            axes.axvline(1, color=GREY, lw=0.8, ls=":")
+            axes.set_title(f"{name}: {title}", fontsize=9)
+            tidy(axes)
+        panels[0].set_yticks(range(len(WAYS)), list(WAYS))
+    grid[0][0].invert_yaxis()
+    for axes in grid[-1]:
+        axes.set_xlabel("times the packaged encoder's, 95 %")
+    return png(figure)
 
 
 if __name__ == "__main__":
