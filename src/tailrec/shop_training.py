@@ -18,7 +18,7 @@ import numpy as np
 from tailrec.data.histories import settle_repeats
 from tailrec.data.seen import LEARNT, learnt
 from tailrec.dataset import Dataset
-from tailrec.errors import DataError
+from tailrec.errors import DataError, RecipeError
 from tailrec.features.text import Progress
 from tailrec.features.weights import ENCODERS, find_model, read_card
 from tailrec.recipe import Recipe
@@ -159,8 +159,9 @@ def _since(shop: Shop, model: str, known: Dataset) -> Dataset:
             f"encoder {model!r} has learnt no behaviour of this shop, so there is nothing to go on "
             "from; name one that `tailrec train finetune` made, or leave out --continue"
         )
-    until = max(lesson["until_us"] for lesson in lessons)
-    new = known.time > until
+    # A cut in time leaves out what happened at its very instant.
+    first = max(lesson["until_us"] + (not lesson["cut"]) for lesson in lessons)
+    new = known.time >= first
     if not new.any():
         raise DataError(f"nothing happened since encoder {model!r} learnt; ingest newer events")
     return known.keep(new)
@@ -215,8 +216,11 @@ def search_finetune(
 
     Raises:
         DataError: there is too little behaviour to learn from.
-        RecipeError: the first attempts all failed.
+        RecipeError: the first attempts all failed, or nothing that can be compared is measured.
     """
+    for option in ("privacy", "continual"):
+        if getattr(recipe, option) is not None:
+            raise RecipeError(f"a search measures plain runs; leave `{option}` out while it goes")
     whole = shop.dataset(whole=True)
     known = inner_split(whole, shop.recipe.histories.repeats).whole
     material = material_of(shop.recipe, recipe, known, shop.cache, shop.folder)
@@ -251,7 +255,9 @@ def with_options(recipe: Finetune, options: Mapping[str, Value]) -> Finetune:
 
 
 def write_finetune(shop: Shop, recipe: Finetune) -> None:
-    """Put the options that a search varies into `[train.finetune]` of tailrec.toml.
+    """Put what a search found into `[train.finetune]` of tailrec.toml.
+
+    These are the options that it varies, and the kind of parameters that they are for.
 
     Raises:
         RecipeError: the table stands there in a form that cannot be changed line by line.
@@ -265,6 +271,9 @@ def write_finetune(shop: Shop, recipe: Finetune) -> None:
         },
         "train.finetune.objective": {"temperature": recipe.objective.temperature},
     }
+    if recipe.adapt.kind != shop.recipe.train.finetune.adapt.kind:
+        # Options of the former kind go with it.
+        replace_table(path, "train.finetune.adapt", {"kind": recipe.adapt.kind})
     for table, options in chosen.items():
         _set(path, table, options)
     shop.recipe = ShopRecipe.load(path)
@@ -302,9 +311,12 @@ def material_of(
     settled = settle_repeats(known, shop.histories.repeats)
     judged = judged_on(inner, settled, rng)
     lessons = lessons_of(inner.train, vectors, hard=recipe.objective.hard > 0, rng=rng)
-    texts = [reader.item_prefix + text for text in reader.texts(known.catalog)]
+    # A text that is not there has no prefix either: its vector is zero.
+    texts = [text and reader.item_prefix + text for text in reader.texts(known.catalog)]
     base = find_model(recipe.model, home)
-    return Material(base, texts, vectors.dense, lessons, judged, vary=vary)
+    return Material(
+        base, texts, vectors.dense, lessons, judged, max_length=reader.max_length, vary=vary
+    )
 
 
 def use_encoder(shop: Shop, encoder: str) -> None:

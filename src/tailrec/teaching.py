@@ -115,8 +115,8 @@ def _strengths(data: Dataset, features: Features, rng: Generator) -> sparse.csr_
 
 
 def _alike(dense: Float32Array, affinity: Affinity, *, most: int = 16) -> Array:
-    """int32 [I, most], the nearest by text that are no partners, -1 where there are fewer."""
-    rows = []
+    """int32 [I, at most `most`], the nearest by text that are no partners, -1 for none."""
+    rows, most = [], min(most, len(dense) - 1)
     for start in range(0, len(dense), 1024):
         block = np.arange(start, min(start + 1024, len(dense)))
         likeness = dense[block] @ dense.T

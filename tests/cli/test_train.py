@@ -243,6 +243,7 @@ def test_texts_that_cannot_be_varied_are_told_in_one_line(
         (("finetune", "--model", "encoders/none"), "encoder 'encoders/none' is not there"),
         (("finetune", "--adapt", "some"), "some"),
         (("distil", "--layers", "9"), "9"),
+        (("distil", "--into", "static", "--steps", "5"), "option steps"),
         (("search", "--budget", "soon"), "soon"),
     ],
 )

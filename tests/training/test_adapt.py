@@ -10,17 +10,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense
+from sentence_transformers.sentence_transformer.modules import Dense, StaticEmbedding
 from tests.training.test_finetune import COLOURS, THINGS, TITLES, encoded, material, purity
 from tests.training.tiny import tiny_encoder
 from torch.nn.functional import normalize
 
 from tailrec.errors import RecipeError
 from tailrec.features.adapted import BESIDE, NAME, learnt_beside, opened, put_beside
+from tailrec.features.original import quiet
 from tailrec.features.text import TextEncoder
 from tailrec.features.token_sums import FILE, TokenSum
 from tailrec.features.weights import read_card
 from tailrec.training.adapt import adapted, n_trained
+from tailrec.training.embedders import TokensEmbedder
 from tailrec.training.finetune import finetune
 from tailrec.training.prune import keep_tokens
 from tailrec.training.recipes import Adapt, Course, Finetune
@@ -172,8 +174,12 @@ def test_parts_are_read_without_code_of_the_folder(base: Path, tmp_path: Path, k
     again = opened(tmp_path / "own", device="cpu")
     assert np.array_equal(model.encode(TITLES), again.encode(TITLES))
     assert not np.allclose(again.encode(TITLES), opened(base, device="cpu").encode(TITLES))
-    with pytest.raises(RecipeError, match="already"):
-        put_beside(again[0], kind, size=4)
+    put_beside(again[0], kind, size=4)  # the same ones stay
+    assert np.array_equal(model.encode(TITLES), again.encode(TITLES))
+    other = "adapter" if kind == "prefix" else "prefix"
+    for wanted, size in ((kind, 5), (other, 4)):
+        with pytest.raises(RecipeError, match=rf"already \({kind} of 4\)"):
+            put_beside(again[0], wanted, size=size)
     with pytest.raises(ValueError, match="trust_remote_code"):
         SentenceTransformer(str(tmp_path / "own"), device="cpu")  # no silent plain encoder
 
@@ -194,9 +200,68 @@ def test_damaged_parts_are_refused(base: Path, tmp_path: Path) -> None:
     model = opened(base, device="cpu")
     put_beside(model[0], "prefix", size=4)
     model.save(str(tmp_path / "own"), create_model_card=False)
-    (tmp_path / "own" / BESIDE).unlink()
+    path = tmp_path / "own" / BESIDE
+    path.write_bytes(b"no tensors")
     with pytest.raises(RecipeError, match="does not hold the parts"):
         opened(tmp_path / "own", device="cpu")
+    path.unlink()
+    with pytest.raises(RecipeError, match="does not hold the parts"):
+        opened(tmp_path / "own", device="cpu")
+
+
+@pytest.mark.parametrize("kind", ["map", "tokens"])
+def test_an_encoders_own_prompts_stay(base: Path, tmp_path: Path, kind: str) -> None:
+    model = opened(base, device="cpu")
+    model.prompts, model.default_prompt_name = {"item": "red "}, "item"
+    model.save(str(tmp_path / "asked"), create_model_card=False)
+    given, how = material(tmp_path / "asked"), recipe(tmp_path / "asked", kind, steps=2)
+    run = RunFolder(tmp_path / "run", given.mark(how))
+    finetune(how, given, run)
+    after = opened(run.encoder, device="cpu")
+    assert (after.prompts["item"], after.default_prompt_name) == ("red ", "item")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "map"])
+def test_a_map_behind_a_table_has_no_layers_to_train(base: Path, tmp_path: Path, kind: str) -> None:
+    tokenizer = opened(base, device="cpu").tokenizer.backend_tokenizer
+    vectors = np.random.default_rng(0).normal(size=(tokenizer.get_vocab_size(), 32))
+    table = StaticEmbedding(tokenizer, embedding_weights=vectors.astype(np.float32))
+    static = tmp_path / "static"
+    SentenceTransformer(modules=[table], device="cpu").save(str(static), create_model_card=False)
+    given, how = material(static), recipe(static, "map", steps=2)
+    run = RunFolder(tmp_path / "run", given.mark(how))
+    finetune(how, given, run)
+    for folder in (static, run.encoder):
+        how = recipe(folder, kind, steps=10)
+        other = RunFolder(tmp_path / "other", "mark")
+        with pytest.raises(RecipeError, match="begins with StaticEmbedding, which has no layers"):
+            finetune(how, replace(given, base=folder), other)
+
+
+def test_no_more_of_a_text_is_learnt_than_is_read(base: Path) -> None:
+    model = opened(base, device="cpu")
+    vectors = np.eye(2, 32, dtype=np.float32)
+    texts = ["red lamp", "red lamp blue mug"]
+
+    def used(max_length: int | None) -> list[str]:
+        learnt = TokensEmbedder(vectors, model, texts, max_length=max_length, left_out=0)
+        return sorted(model.tokenizer.convert_ids_to_tokens(learnt.used))
+
+    assert used(4) == ["lamp", "red"]  # two more mark the ends
+    assert used(None) == used(100) == ["blue", "lamp", "mug", "red"]
+
+
+def test_a_mark_tells_how_much_was_read_for_vectors(base: Path) -> None:
+    given = material(base)
+    less = replace(given, max_length=8)
+    assert less.mark(recipe(base, "map")) != given.mark(recipe(base, "map"))
+    assert less.mark(recipe(base, "lora")) == given.mark(recipe(base, "lora"))
+
+
+@pytest.mark.parametrize("options", [{"adapt": "lora"}, {"adapt": {"kind": []}}, {"course": "x"}])
+def test_a_recipe_of_another_shape_is_told(options: dict[str, object]) -> None:
+    with pytest.raises(RecipeError, match=f"option {next(iter(options))}"):
+        Finetune.parse(options)
 
 
 def test_vectors_of_tokens_are_read_as_they_were_learnt(base: Path, tmp_path: Path) -> None:
@@ -232,6 +297,32 @@ def test_a_map_is_put_behind_vectors_of_tokens(base: Path, tmp_path: Path) -> No
     second = RunFolder(tmp_path / "second", again.mark(still))
     finetune(still, again, second)
     assert np.allclose(encoded(second.encoder), vectors, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["full", "lora", "prefix", "adapter", "tokens"])
+def test_an_encoder_of_half_precision_is_trained_in_full(
+    base: Path, tmp_path: Path, kind: str
+) -> None:
+    half = tmp_path / "half"
+    opened(base, device="cpu").half().save(str(half), create_model_card=False)
+    given, how = material(half), recipe(half, kind)
+    run = RunFolder(tmp_path / "run", given.mark(how))
+    outcome = finetune(how, given, run)
+    assert outcome.best["cold recall@20"] > purity(given.vectors)
+    made = opened(run.encoder, device="cpu")
+    assert {value.dtype for value in made.parameters()} == {torch.float32}
+
+
+def test_tokens_that_were_added_stay(base: Path) -> None:
+    model = opened(base, device="cpu")
+    model.tokenizer.add_tokens(["[DOMAIN]"])
+    with torch.random.fork_rng(devices=[]), quiet():
+        model[0].auto_model.resize_token_embeddings(len(model.tokenizer), mean_resizing=False)
+    texts = [*TITLES, "[DOMAIN] red lamp"]
+    before = model.encode(texts)
+    keep_tokens(model, TITLES)
+    assert "[domain]" in model.tokenizer.tokenize(texts[-1])
+    assert np.allclose(model.encode(texts), before, atol=1e-6)
 
 
 def test_tokens_numbered_anew_keep_their_vectors(base: Path, tmp_path: Path) -> None:

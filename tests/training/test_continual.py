@@ -258,7 +258,7 @@ THINGS = np.arange(len(TITLES)) // 8
 ALL = Continue(replay=0.5, consolidate=10, remember=1)
 
 
-@pytest.mark.parametrize("kind", ["map", "full", "lora"])
+@pytest.mark.parametrize("kind", ["map", "tokens", "full", "lora", "prefix", "adapter"])
 def test_a_run_goes_on_from_a_run_and_from_a_stop(base: Path, tmp_path: Path, kind: str) -> None:
     first, given = RunFolder(tmp_path / "first", "1"), material(base, TASTE)
     finetune(recipe(base, kind), given, first)

@@ -106,6 +106,16 @@ def test_a_stopped_run_ends_as_one_that_was_not(taught: Taught, tmp_path: Path) 
     assert distil(recipe, taught, run).best == whole.best
 
 
+def test_one_process_of_several_writes_the_encoder(
+    taught: Taught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tailrec.training.distil.is_main", lambda: False)
+    run = RunFolder(tmp_path, "mark")
+    course = COURSE.model_copy(update={"steps": 1})
+    distil(Distil(layers=1, choose="even", course=course), taught, run)
+    assert not run.encoder.exists()
+
+
 def test_a_perfect_student_has_no_loss(taught: Taught) -> None:
     learnt, held = hold_out(taught.texts, 0.1, np.random.default_rng(0))
     student = SentenceTransformer(str(taught.folder), device="cpu").eval()

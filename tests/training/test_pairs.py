@@ -1,5 +1,7 @@
 """Pairs that are drawn: only real partners, every item as often, nobody's future as their past."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -81,3 +83,14 @@ def test_what_shares_an_instant_is_no_past() -> None:
     assert sorted(pairs.target.tolist()) == [1, 2]
     for anchor, weight in zip(pairs.anchor, pairs.weight, strict=True):
         assert anchor[weight > 0].tolist() == [0]
+
+
+def test_a_past_ends_before_the_basket_of_its_target() -> None:
+    """Item 0, a basket of 1 to 9, then item 10: each of the basket follows item 0 alone."""
+    data = shop([[*range(11)]], [str(n) for n in range(11)])
+    data = replace(data, step=np.array([0, *[1] * 9, 2], np.int32))
+    pairs = People(data, 0.5).ending(np.arange(11))
+    assert pairs.target.tolist() == [*range(1, 11)]
+    assert (pairs.anchor[:9] == [0, *[-1] * 5]).all()
+    assert (pairs.weight[:9, 0] == 1).all()
+    assert pairs.anchor[9].tolist() == [9, 8, 7, 6, 5, 4]

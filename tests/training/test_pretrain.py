@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.random import default_rng
+from sentence_transformers import SentenceTransformer
 from tests.training.tiny import tiny_encoder, tiny_language_model, tiny_tokenizer
 from transformers import (
     AutoModel,
@@ -24,11 +25,13 @@ from transformers import (
 )
 
 from tailrec.errors import ArtifactError, DataError, RecipeError
+from tailrec.features.adapted import opened
 from tailrec.features.original import quiet
 from tailrec.features.text import TextEncoder
+from tailrec.features.token_sums import TokenSum
 from tailrec.features.weights import PACKAGED, fingerprint, read_card
 from tailrec.training.corpus import Corpus
-from tailrec.training.course import Course
+from tailrec.training.course import Course, train
 from tailrec.training.masked_model import MaskedModel, find_base, load_encoder
 from tailrec.training.pretrain import LIKENESS, PERPLEXITY, Pretrain, PretrainTask, pretrain
 from tailrec.training.recipes import Characters
@@ -130,6 +133,37 @@ def test_the_encoder_has_an_int8_form(base: Path, tmp_path: Path) -> None:
         for form in ("fp32", "int8")
     ]
     assert (made[0] * made[1]).sum(axis=1).min() > 0.98
+
+
+def test_vectors_of_tokens_stay_where_they_are(base: Path, tmp_path: Path) -> None:
+    model = opened(base, device="cpu")
+    table = torch.randn(len(model.tokenizer), 32, generator=torch.Generator().manual_seed(0))
+    table[0] = 0
+    place = torch.arange(len(table))
+    whole = SentenceTransformer(modules=[*model, TokenSum(table, place)], device="cpu")
+    whole.save(str(tmp_path / "tokens"), create_model_card=False)
+    task = PretrainTask(Pretrain(course=FAST), corpus(), tmp_path / "tokens")
+    texts = list(corpus().held_out)
+    read = task.model.encoder.preprocess(texts)
+    found = task.model.eval().vectors(read["input_ids"], read["attention_mask"].bool())
+    assert np.allclose(found.detach(), whole.encode(texts), atol=1e-5)
+    run = RunFolder(tmp_path / "run", "mark")
+    course = FAST.model_copy(update={"steps": 2, "check_every": 1})
+    pretrain(Pretrain(course=course), corpus(), tmp_path / "tokens", run)
+    (after,) = (part for part in opened(run.encoder, device="cpu") if isinstance(part, TokenSum))
+    assert torch.equal(after.table, table)
+
+
+def test_a_head_that_learnt_alone_leaves_words_to_the_adversary(base: Path, tmp_path: Path) -> None:
+    """What stands still while the head learns is trained afterwards, looked at twice or not."""
+    course = FAST.model_copy(update={"steps": 3, "check_every": 3, "adversarial": 0.1})
+    recipe = Pretrain(course=course, head_batches=1)
+    task = PretrainTask(recipe, corpus(), base)
+    words = task.model.whole.get_input_embeddings().weight
+    before = words.detach().clone()
+    train(task, course, RunFolder(tmp_path, "mark"))
+    assert words.requires_grad
+    assert not torch.equal(words, before)
 
 
 def test_an_anchor_keeps_vectors_where_they_were(base: Path, tmp_path: Path) -> None:

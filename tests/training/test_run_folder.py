@@ -119,3 +119,12 @@ def test_what_killed_processes_left_is_cleared(run: RunFolder) -> None:
     left.write_text("half")
     RunFolder(run.folder, MARK)
     assert not left.exists()
+
+
+def test_a_run_is_trained_by_one_process(run: RunFolder) -> None:
+    with run.alone():
+        other = RunFolder(run.folder, MARK)
+        with pytest.raises(ArtifactError, match="another process"), other.alone():
+            pass
+    with run.alone():
+        pass

@@ -9,7 +9,7 @@ from tests.training.tiny import tiny_encoder
 
 from tailrec import columns as c
 from tailrec.dataset import Catalog
-from tailrec.errors import DataError
+from tailrec.errors import DataError, RecipeError
 from tailrec.features.text import TextEncoder
 from tailrec.features.weights import read_card
 from tailrec.training.likeness import LIKENESS, OVERLAP
@@ -89,3 +89,11 @@ def test_too_few_texts_are_refused(taught: Taught) -> None:
     few = Taught(taught.teacher, taught.folder, taught.texts[:50], taught.vectors[:50])
     with pytest.raises(DataError, match="5 of 50 texts can be held out"):
         pour(StaticDistil(), few)
+
+
+def test_a_table_is_no_teacher(taught: Taught, tmp_path: Path) -> None:
+    distil_static(StaticDistil(dim=8, tune=False), taught, tmp_path / "static")
+    table = pl.DataFrame({c.ITEM_ID: [str(n) for n in range(len(TITLES))], c.TITLE: TITLES})
+    again = Taught.of(TextEncoder(model=str(tmp_path / "static")), Catalog(table))
+    with pytest.raises(RecipeError, match="cannot lose tokens"):
+        pour(StaticDistil(dim=4), again)

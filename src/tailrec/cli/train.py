@@ -211,7 +211,7 @@ def _changed(
     if "course" in whole:
         whole["course"] |= given
     else:
-        whole |= {name: value for name, value in given.items() if name in whole}
+        whole |= given
     return type(recipe).parse(whole | ({} if model is None else {"model": model}))
 
 

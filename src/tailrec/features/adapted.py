@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self, cast
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
@@ -39,6 +39,13 @@ class Bottleneck(nn.Module):
 
     The second begins as zero, so that the encoder begins as it is.
     """
+
+    kind: Kind = "adapter"
+
+    @property
+    def size(self) -> int:
+        """Its width."""
+        return self.down.out_features
 
     def __init__(self, own: nn.Linear, width: int) -> None:
         super().__init__()
@@ -61,6 +68,13 @@ class Prefixed(nn.Module):
     What they say is multiplied with a gate a head that begins at zero, so that the encoder begins
     as it is.
     """
+
+    kind: Kind = "prefix"
+
+    @property
+    def size(self) -> int:
+        """How many keys a head."""
+        return int(self.key.shape[1])
 
     def __init__(self, own: Any, length: int) -> None:
         super().__init__()
@@ -87,11 +101,7 @@ class AdaptedTransformer(Transformer):
         """Write the plain transformer, and its parts beside it."""
         with _set_aside(self.model):
             super().save(output_path, *args, **options)
-        kind = (
-            "prefix"
-            if any(isinstance(part, Prefixed) for part in _parts(self.model))
-            else "adapter"
-        )
+        kind = next(_parts(self.model)).kind
         tensors = {name: value.detach().contiguous() for name, value in learnt_beside(self.model)}
         save_file(tensors, Path(output_path) / BESIDE, metadata={"kind": kind})
 
@@ -116,7 +126,7 @@ class AdaptedTransformer(Transformer):
             with torch.no_grad():
                 for name in own.keys() | tensors.keys():
                     own[name].copy_(tensors[name])
-        except (OSError, KeyError, TypeError, RuntimeError) as error:
+        except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise RecipeError(f"{path} does not hold the parts of this encoder: {error}") from error
         return made
 
@@ -127,7 +137,7 @@ _OWN: Final[dict[str, Any]] = {NAME: AdaptedTransformer, token_sums.NAME: token_
 
 
 def put_beside(transformer: Any, kind: Kind, *, size: int) -> None:
-    """Put new parts into every layer.
+    """Put new parts into every layer; those of the same kind and size stay where it has some.
 
     Args:
         transformer: first module of a sentence-transformers model; changed in place, and an
@@ -136,11 +146,18 @@ def put_beside(transformer: Any, kind: Kind, *, size: int) -> None:
         size: width of the bottlenecks, or length of the prefixes.
 
     Raises:
-        RecipeError: its layers are not built like BERT's, or have parts already.
+        RecipeError: its layers are not built like BERT's, or have other parts already.
     """
     places = _places(transformer.model, kind)
-    if list(_parts(transformer.model)):
-        raise RecipeError("the encoder has adapters or prefixes already; begin with a plain one")
+    there = {(part.kind, part.size) for part in _parts(transformer.model)}
+    if there == {(kind, size)}:
+        return
+    if there:
+        told = " and ".join(f"{kind} of {size}" for kind, size in sorted(there))
+        raise RecipeError(
+            f"the encoder has parts beside its layers already ({told}); go on with the same, or "
+            "begin with a plain one"
+        )
     for parent, name in places:
         own = getattr(parent, name)
         part = Bottleneck(own, size) if kind == "adapter" else Prefixed(own, size)

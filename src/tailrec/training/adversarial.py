@@ -47,6 +47,8 @@ class Adversary:
                 "`adversarial` moves word embeddings, and what is trained has none that can be "
                 "moved; set it to 0"
             )
+        # Now, as a task may stop and start the training of others on its way.
+        self._silent = [table for table in self._tables if not table.requires_grad]
 
     def backward(
         self, loss: Callable[[], torch.Tensor], back: Callable[[torch.Tensor], None]
@@ -76,13 +78,12 @@ class Adversary:
     @contextmanager
     def _listening(self) -> Iterator[None]:
         """Within it, tables that are not trained have a gradient too."""
-        silent = [table for table in self._tables if not table.requires_grad]
         try:
-            for table in silent:
+            for table in self._silent:
                 table.requires_grad_(True)
             yield
         finally:
-            for table in silent:
+            for table in self._silent:
                 table.requires_grad_(False)
                 table.grad = None
 

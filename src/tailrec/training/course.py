@@ -6,6 +6,7 @@ on the seed and the step alone, so a run that was stopped anywhere goes on as if
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -114,7 +115,7 @@ def train(
 
     Raises:
         ArtifactError: the checkpoint is damaged, of another recipe, or of another number of
-            processes.
+            processes; or another process trains this run.
         RecipeError: an option asks for what this machine or module has not, or the loss is no
             number any more.
     """
@@ -123,6 +124,7 @@ def train(
     generators = [devices.device] if devices.device.type == "cuda" else []
     # Whoever calls keeps their own random numbers.
     with (
+        run.alone() if devices.main else nullcontext(),
         torch.random.fork_rng(devices=generators),
         recomputed(task.module, wanted=course.checkpointing),
     ):

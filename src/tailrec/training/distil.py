@@ -23,6 +23,7 @@ from tailrec.features.original import Original, quiet
 from tailrec.features.text import Progress
 from tailrec.items import Float32Array, Int64Array
 from tailrec.training.course import Outcome, train
+from tailrec.training.devices import is_main
 from tailrec.training.embedders import TextEmbedder
 from tailrec.training.encoder_files import save_encoder
 from tailrec.training.likeness import LIKENESS, NEAREST, OVERLAP, hold_out, likeness, overlap
@@ -68,7 +69,8 @@ def distil(
     student = _student(recipe, taught, [taught.texts[row] for row in learnt])
     task = Imitation(recipe, student, taught, learnt=learnt, held=held)
     outcome = train(task, recipe.course, run, tracker=tracker, progress=progress)
-    save_encoder(student, run.encoder, _card(recipe, taught, outcome))
+    if is_main():
+        save_encoder(student, run.encoder, _card(recipe, taught, outcome))
     return outcome
 
 

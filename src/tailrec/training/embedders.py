@@ -117,11 +117,14 @@ class TokensEmbedder:
         model: SentenceTransformer,
         texts: Sequence[str],
         *,
+        max_length: int | None,
         left_out: float,
     ) -> None:
         self._map = MapEmbedder(vectors)
         self._left_out = left_out
-        read = model.tokenizer(list(texts), truncation=True, max_length=model.max_seq_length)
+        # No more is read later on; what stands behind it would be learnt for nothing.
+        longest = min((n for n in (max_length, model.max_seq_length) if n), default=None)
+        read = model.tokenizer(list(texts), truncation=True, max_length=longest)
         ids = [np.asarray(one, np.int64) for one in read["input_ids"]]
         self._length = np.array([len(one) for one in ids])
         flat, row = np.concatenate(ids), np.repeat(np.arange(len(ids)), self._length)

@@ -52,6 +52,8 @@ class Material:
         vectors: float32 [I, D], what that encoder makes of them; a map is learnt of these.
         lessons: what behaviour has to teach.
         judged: what is held out.
+        max_length: tokens of a text that were read for the vectors; None: as many as the encoder
+            can read.
         vary: says texts in other words while they are learnt from; None: they are taken as they
             are. What is held out is measured by the plain ones.
         earlier: what the run kept that the encoder is from; None: it is from none.
@@ -62,6 +64,7 @@ class Material:
     vectors: Float32Array
     lessons: Lessons
     judged: Judged
+    max_length: int | None = None
     vary: Vary | None = None
     earlier: Memory | None = None
 
@@ -75,6 +78,8 @@ class Material:
         arrays = (data.ptr, data.item, data.step, data.weight, matrix.indices, matrix.data)
         for array in (*arrays, self.judged.items):
             whole.update(np.ascontiguousarray(array).tobytes())
+        if recipe.adapt.on_top:
+            whole.update(f"read {self.max_length}".encode())
         if self.vary is not None:
             whole.update(self.vary.digest.encode())
         if self.earlier is not None:
@@ -173,7 +178,11 @@ def _embedder(
         return mapped, Adapted(mapped.module, lambda: _with_map(model, mapped.module))
     if recipe.adapt.kind == "tokens":
         more = TokensEmbedder(
-            material.vectors, model, material.texts, left_out=recipe.adapt.left_out
+            material.vectors,
+            model,
+            material.texts,
+            max_length=material.max_length,
+            left_out=recipe.adapt.left_out,
         )
         return more, Adapted(more.module, lambda: _with_tokens(model, more))
     ready = adapted(model, recipe.adapt, steps=recipe.course.steps)
@@ -197,7 +206,7 @@ def _with_map(model: SentenceTransformer, learnt: torch.nn.Module) -> SentenceTr
         init_weight=whole,
     )
     # The map was learnt of vectors of unit length.
-    return SentenceTransformer(modules=[*parts, Normalize(), linear, Normalize()], device="cpu")
+    return _of([*parts, Normalize(), linear, Normalize()], model)
 
 
 def _with_tokens(model: SentenceTransformer, learnt: TokensEmbedder) -> SentenceTransformer:
@@ -208,7 +217,18 @@ def _with_tokens(model: SentenceTransformer, learnt: TokensEmbedder) -> Sentence
     place = torch.zeros(len(model.tokenizer), dtype=torch.int64)
     place[torch.as_tensor(learnt.used)] = torch.arange(1, len(table))
     *mapped, last = _with_map(model, parts["map"])
-    return SentenceTransformer(modules=[*mapped, TokenSum(table, place), last], device="cpu")
+    return _of([*mapped, TokenSum(table, place), last], model)
+
+
+def _of(modules: list[torch.nn.Module], model: SentenceTransformer) -> SentenceTransformer:
+    """An encoder of some modules, with the prompts of another."""
+    prompts = {name: said or "" for name, said in model.prompts.items()}
+    return SentenceTransformer(
+        modules=modules,
+        device="cpu",
+        prompts=prompts,
+        default_prompt_name=model.default_prompt_name,
+    )
 
 
 def _unscaled(parts: list[torch.nn.Module]) -> list[torch.nn.Module]:

@@ -98,17 +98,21 @@ class MaskedModel(torch.nn.Module):
         try:
             logits = self.whole(input_ids=seen, attention_mask=mask.long()).logits[0]
             assert self._hidden is not None
-            return logits, self._pooled(self._hidden, mask)
+            return logits, self._pooled(self._hidden, seen, mask)
         finally:
             self._hidden = self._picked = None
 
     def vectors(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """[B, D], vectors of texts as the encoder gives them."""
         hidden = self.whole.base_model(input_ids=ids, attention_mask=mask.long())[0]
-        return self._pooled(hidden, mask)
+        return self._pooled(hidden, ids, mask)
 
-    def _pooled(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        state: dict[str, Any] = {"token_embeddings": hidden, "attention_mask": mask.long()}
+    def _pooled(self, hidden: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        state: dict[str, Any] = {
+            "input_ids": ids,
+            "token_embeddings": hidden,
+            "attention_mask": mask.long(),
+        }
         for module in list(self.encoder)[1:]:
             state = module(state)
         vectors: torch.Tensor = state["sentence_embedding"]
@@ -146,7 +150,7 @@ def load_encoder(folder: Path, device: str = "cpu") -> SentenceTransformer:
         torch.manual_seed(0)
         if (folder / "modules.json").is_file():
             return transformer_of(folder, device=device)
-        return SentenceTransformer(str(folder), device=device)
+        return SentenceTransformer(str(folder), device=device).float()
 
 
 def missed(logits: torch.Tensor, said: torch.Tensor) -> torch.Tensor:

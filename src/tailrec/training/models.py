@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Transformer
 from transformers import PreTrainedModel
 
 from tailrec.errors import RecipeError
 from tailrec.features.adapted import opened
-from tailrec.features.static import is_static
 
 
 def language_models(module: torch.nn.Module) -> list[PreTrainedModel]:
@@ -24,6 +24,8 @@ def language_models(module: torch.nn.Module) -> list[PreTrainedModel]:
 def transformer_of(folder: Path, *, device: str | None = "cpu") -> SentenceTransformer:
     """An encoder that is a transformer, so that its layers can be trained or left out.
 
+    Its parameters are of 32 bits, however it was published: steps may be smaller than 16 tell.
+
     Args:
         folder: of the encoder.
         device: of PyTorch's; None: the best there is.
@@ -31,12 +33,13 @@ def transformer_of(folder: Path, *, device: str | None = "cpu") -> SentenceTrans
     Raises:
         RecipeError: it is another thing, such as a table of token vectors.
     """
-    if is_static(folder):
+    model = opened(folder, device=device)
+    if not isinstance(model[0], Transformer):
         raise RecipeError(
-            f"encoder {folder.name!r} is a table of token vectors and has no layers; begin with "
-            "the encoder it was made of"
+            f"encoder {folder.name!r} begins with {type(model[0]).__name__}, which has no layers, "
+            "and not with a transformer; begin with the encoder it was made of"
         )
-    return opened(folder, device=device)
+    return model.float()
 
 
 @contextmanager

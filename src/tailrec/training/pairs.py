@@ -1,6 +1,7 @@
 """Which items belong together by behaviour, drawn so that every item is asked as often."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -122,18 +123,27 @@ class People:
         return self.ending(order[(start + (stop - start) * rng.random(len(item))).astype(np.int64)])
 
     def ending(self, event: Int64Array) -> Pairs:
-        """Pairs whose targets are some events, those with nothing earlier nearby left out.
+        """Pairs whose targets are some events, those with nothing earlier left out.
+
+        Anchors begin with the last thing before the basket that the target is of.
 
         Args:
             event: int64 [N], numbers of events.
         """
         data = self.data
-        back = event[:, None] - 1 - np.arange(LONGEST)
-        there = back >= data.ptr[data.user[event]][:, None]
+        back = self._basket[event][:, None] - 1 - np.arange(LONGEST)
+        earlier = back >= data.ptr[data.user[event]][:, None]
         back = np.maximum(back, 0)
-        earlier = there & (data.step[back] < data.step[event][:, None])
         weight = np.where(earlier, self.decay ** np.arange(LONGEST), 0)
         some = weight.sum(axis=1) > 0
         weight = weight[some] / weight[some].sum(axis=1, keepdims=True)
         anchor = np.where(earlier, data.item[back], -1)[some].astype(np.int32)
         return Pairs(anchor, weight.astype(np.float32), data.item[event][some])
+
+    @cached_property
+    def _basket(self) -> Int64Array:
+        """int64 [E], the first event of each event's basket."""
+        user, step = self.data.user, self.data.step
+        begins = np.ones(len(step), np.bool_)
+        begins[1:] = (user[1:] != user[:-1]) | (step[1:] != step[:-1])
+        return np.maximum.accumulate(np.where(begins, np.arange(len(step)), 0))

@@ -125,9 +125,15 @@ def used_tokens(
         The tokenizer, and int64 [V], the old number of each of its tokens.
 
     Raises:
-        RecipeError: the tokenizer is neither WordPiece nor Unigram.
+        RecipeError: the tokenizer is neither WordPiece nor Unigram, or no transformer's.
     """
-    told = json.loads(tokenizer.backend_tokenizer.to_str())
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if fast is None:
+        raise RecipeError(
+            f"a {type(tokenizer).__name__} cannot lose tokens: it is no fast tokenizer of a "
+            "transformer, as a table of token vectors has none; begin with another encoder"
+        )
+    told = json.loads(fast.to_str())
     pieces = _pieces(told["model"])
     kept = _kept(tokenizer, told, pieces, texts, spare)
     number = {int(before): after for after, before in enumerate(kept)}
@@ -189,10 +195,12 @@ def _renumbered(
 ) -> dict[str, Any]:
     """A tokenizer's file with some tokens only, under new numbers."""
     own = told["model"]
+    # Tokens that were added to a vocabulary come behind it, and stand in a list of their own.
+    inside = {before: after for before, after in number.items() if before in pieces}
     if own["type"] == "WordPiece":
-        own["vocab"] = {pieces[before]: after for before, after in number.items()}
+        own["vocab"] = {pieces[before]: after for before, after in inside.items()}
     else:
-        own["vocab"] = [own["vocab"][before] for before in number]
+        own["vocab"] = [own["vocab"][before] for before in inside]
         if own.get("unk_id") is not None:
             own["unk_id"] = number[own["unk_id"]]
     for entry in told["added_tokens"]:

@@ -408,13 +408,14 @@ class Finetune(Recipe):
     @classmethod
     def _suited(cls, given: Any) -> Any:
         """Fill in what suits the kind, where nothing is said."""
-        adapt = given.get("adapt", {}) if isinstance(given, dict) else {}
-        kind = adapt.get("kind", "map") if isinstance(adapt, dict) else adapt.kind
-        if not isinstance(given, dict) or kind not in SUITED:
+        if not isinstance(given, dict):
+            return given
+        adapt, told = given.get("adapt", {}), given.get("course", {})
+        kind = adapt.get("kind", "map") if isinstance(adapt, dict) else getattr(adapt, "kind", None)
+        if kind not in tuple(SUITED):  # the fields themselves say what is wrong
             return given
         course = {n: value for n, value in SUITED[kind].items() if n != "batch"}
-        told = given.get("course", {})
-        whole = told if isinstance(told, Course) else course | dict(told)
+        whole = course | told if isinstance(told, dict) else told
         return {"batch": SUITED[kind]["batch"]} | given | {"course": whole}
 
     @model_validator(mode="after")

@@ -64,7 +64,7 @@ class Reworded:
             brands=self.brands[items].tolist(),
             translated=None if self.translated is None else self.translated[place].tolist(),
         )
-        return [self.prefix + text for text in made]
+        return [text and self.prefix + text for text in made]
 
     @cached_property
     def digest(self) -> str:

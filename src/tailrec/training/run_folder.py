@@ -20,8 +20,11 @@ checkpoint says so, so both speak of the same moment.
 
 import json
 import math
+import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,6 +60,26 @@ class RunFolder:
         self.mark = mark
         folder.mkdir(parents=True, exist_ok=True)
         clear_leftovers(folder)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within it, no other process trains this run.
+
+        Raises:
+            ArtifactError: another one does.
+        """
+        # The kernel lets go of it when a process dies.
+        handle = os.open(self.folder, os.O_RDONLY)
+        try:
+            try:
+                flock(handle, LOCK_EX | LOCK_NB)
+            except BlockingIOError as error:
+                raise ArtifactError(
+                    f"another process trains the run in {self.folder}; wait until it is done"
+                ) from error
+            yield
+        finally:
+            os.close(handle)
 
     @property
     def encoder(self) -> Path:
