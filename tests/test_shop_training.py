@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
+from tests.test_shop import events
 from tests.training.tiny import tiny_encoder
 from tests.worlds import shop as world
 from tests.worlds import words_of
 
-from tailrec.data.seen import LEARNT
+from tailrec import columns as c
+from tailrec.data.seen import LEARNT, check_unseen
 from tailrec.dataset import DAY_US, Features
 from tailrec.errors import DataError, RecipeError
 from tailrec.features.build import FeatureRecipe
@@ -17,7 +20,7 @@ from tailrec.features.text import TextEncoder
 from tailrec.features.weights import CARD
 from tailrec.shop import Shop
 from tailrec.shop_recipe import RECIPE, ShopRecipe
-from tailrec.shop_training import _since, material_of, search_finetune, write_finetune
+from tailrec.shop_training import _since, _written, material_of, search_finetune, write_finetune
 from tailrec.teaching import lessons_of
 from tailrec.training.recipes import Adapt, Finetune, Objective, Privacy
 
@@ -44,6 +47,37 @@ def test_going_on_begins_with_the_first_event_not_learnt(
         later = taught(shop, until_day=4, cut=cut)
         with pytest.raises(DataError, match="nothing happened since"):
             _since(shop, later, known)
+
+
+@pytest.mark.parametrize("made_up", [False, True])
+def test_reviews_of_what_is_asked_for_are_not_read(tmp_path: Path, *, made_up: bool) -> None:
+    """Each purchase is reviewed at once: a review that is read tells of an event that is known."""
+    bought = events(30, same_start=made_up)
+    said = pl.format("{} had {}", c.USER_ID, c.ITEM_ID).alias(c.TEXT)
+    reviews = bought.with_columns(said, pl.lit("review").alias(c.TYPE))
+    with Shop.create(tmp_path / "shop") as shop:
+        shop.store.write("events", pl.concat([bought, reviews], how="diagonal"))
+        (split,) = shop.splits("leave-one-out" if made_up else "time", windows=1)
+        some, lessons = _written(shop, everything=False)
+        whole = split.whole
+        pairs = zip(whole.user_ids[whole.user], whole.catalog.ids[whole.item], strict=True)
+        assert set(some[c.TEXT]) == {f"{user} had {item}" for user, item in pairs}
+        check_unseen("it", {LEARNT: lessons}, [split])
+        every, lessons = _written(shop, everything=True)
+        assert set(every[c.TEXT]) == set(reviews.select(said)[c.TEXT]) > set(some[c.TEXT])
+        with pytest.raises(DataError, match="learnt from"):
+            check_unseen("it", {LEARNT: lessons}, [split])
+
+
+def test_going_on_does_not_begin_where_texts_were_read(tmp_path: Path) -> None:
+    known = world([[0, 1, 2, 3]], TITLES)
+    with Shop.create(tmp_path / "shop") as shop:
+        name = taught(shop, until_day=2, cut=False)
+        card = shop.folder / name / CARD
+        of_texts = {"until_us": 9 * DAY_US, "cut": False, "of": "texts"}
+        lessons = [*json.loads(card.read_text("utf-8"))[LEARNT], of_texts]
+        card.write_text(json.dumps({LEARNT: lessons}), "utf-8")
+        assert _since(shop, name, known).item.tolist() == [3]
 
 
 def test_an_item_without_a_text_has_no_prefix(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
+import polars as pl
 
+from tailrec import columns as c
 from tailrec.data.histories import settle_repeats
 from tailrec.data.seen import LEARNT, learnt
 from tailrec.dataset import Dataset
@@ -32,7 +34,7 @@ from tailrec.training.course import Outcome
 from tailrec.training.curves import write_curve
 from tailrec.training.devices import Devices, is_main
 from tailrec.training.distil import distil
-from tailrec.training.encoder_files import write_card
+from tailrec.training.encoder_files import whole_folder, write_card
 from tailrec.training.finetune import Material, finetune
 from tailrec.training.masked_model import find_base
 from tailrec.training.memory import Memory
@@ -48,6 +50,8 @@ from tailrec.tuning_search import inner_split
 
 RUNS = "runs"
 PROJECT = "tailrec"
+TEXTS: Final = "texts"
+"""What a lesson is of, where it is not of behaviour."""
 SPACE: Final[Space] = {
     "rate": Between(1e-5, 3e-3, log=True),
     "weight_decay": Between(1e-3, 1.0, log=True),
@@ -82,14 +86,19 @@ def pretrain_encoder(
     shop: Shop,
     recipe: Pretrain,
     *,
+    everything: bool = False,
     wandb: Wandb | None = None,
     progress: Progress | None = None,
 ) -> Trained:
     """Pre-train an encoder on the texts of a shop's items, reviews and searches.
 
+    A review tells what somebody had. So unless told otherwise only those are read that were
+    written before what an evaluation asks for.
+
     Args:
         shop: whose texts are read.
         recipe: how.
+        everything: read all that was written; figures on it mean nothing afterwards.
         wandb: watch with Weights & Biases, too.
         progress: told steps and the loss.
 
@@ -97,13 +106,33 @@ def pretrain_encoder(
         DataError: the shop has too few texts.
         RecipeError: the model cannot be found, or not be pre-trained.
     """
-    texts = shop.store.read("events").drop_nulls("text")
-    corpus = recipe.texts.gather(shop.dataset().catalog, texts)
+    written, lessons = _written(shop, everything=everything)
+    corpus = recipe.texts.gather(shop.dataset().catalog, written)
     base = find_base(recipe.model, shop.folder)
     run = _run(shop, "pretrain", recipe, recipe.mark(corpus, base))
     with _watched(run, wandb, recipe) as tracker:
         outcome = pretrain(recipe, corpus, base, run, tracker=tracker, progress=progress)
-    return _done(shop, run, outcome, base)
+    return _done(shop, run, outcome, base, lessons)
+
+
+def _written(shop: Shop, *, everything: bool) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+    """Events with a text that may be read, and what is to be told of them."""
+    texts = shop.store.read("events").drop_nulls(c.TEXT)
+    if texts.is_empty():
+        return texts, []
+    whole = shop.dataset(whole=True)
+    split = None if everything else inner_split(whole, shop.recipe.histories.repeats)
+    known = whole if split is None else split.whole
+    if split is not None and split.cut is not None:
+        texts = texts.filter(pl.col(c.TIMESTAMP).dt.epoch("us") < split.cut)
+    elif split is not None:
+        last = pl.DataFrame({c.USER_ID: known.user_ids[known.user].astype(str), "last": known.time})
+        texts = (
+            texts.join(last.group_by(c.USER_ID).max(), on=c.USER_ID)
+            .filter(pl.col(c.TIMESTAMP).dt.epoch("us") <= pl.col("last"))
+            .drop("last")
+        )
+    return texts, [learnt(known, split) | {"of": TEXTS}]
 
 
 def finetune_encoder(
@@ -153,7 +182,8 @@ def _since(shop: Shop, model: str, known: Dataset) -> Dataset:
     Raises:
         DataError: it was not fine-tuned here, or nothing happened.
     """
-    lessons = read_card(find_model(model, shop.folder)).get(LEARNT, [])
+    card = read_card(find_model(model, shop.folder))
+    lessons = [lesson for lesson in card.get(LEARNT, []) if lesson.get("of") != TEXTS]
     if not lessons:
         raise DataError(
             f"encoder {model!r} has learnt no behaviour of this shop, so there is nothing to go on "
@@ -411,11 +441,8 @@ def _done(
 
 def _published(encoder: Path, place: Path) -> None:
     """The encoder at another place, its files shared with the run's, whole or not at all."""
-    if place.exists():
-        shutil.rmtree(place)
-    beside = place.with_name(f".{place.name}.{os.getpid()}")
-    shutil.copytree(encoder, beside, copy_function=_linked)
-    beside.rename(place)
+    with whole_folder(place) as beside:
+        shutil.copytree(encoder, beside, copy_function=_linked)
 
 
 def _linked(source: str, target: str) -> None:

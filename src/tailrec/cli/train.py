@@ -52,6 +52,10 @@ AdaptOption = Annotated[
     Kind | None,
     typer.Option(help="Which parameters are trained.", show_default="as in the recipe"),
 ]
+EverythingOption = Annotated[
+    bool,
+    typer.Option("--everything", help="Learn from all events: nothing is left to evaluate it on."),
+]
 WriteOption = Annotated[
     bool, typer.Option("--write", help="Name the encoder in [features.text] of tailrec.toml.")
 ]
@@ -65,6 +69,7 @@ def pretrain(
     *,
     shop: ShopOption = HERE,
     model: ModelOption = None,
+    everything: EverythingOption = False,
     steps: StepsOption = None,
     minutes: MinutesOption = None,
     seed: SeedOption = None,
@@ -79,7 +84,9 @@ def pretrain(
         recipe = _changed(opened.recipe.train.pretrain, model, steps, minutes, seed)
         _teach(
             opened,
-            lambda tell: pretrain_encoder(opened, recipe, wandb=wandb, progress=tell),
+            lambda tell: pretrain_encoder(
+                opened, recipe, everything=everything, wandb=wandb, progress=tell
+            ),
             write=write,
             as_json=as_json,
         )
@@ -90,12 +97,7 @@ def finetune(
     shop: ShopOption = HERE,
     model: ModelOption = None,
     adapt: AdaptOption = None,
-    everything: Annotated[
-        bool,
-        typer.Option(
-            "--everything", help="Learn from all events: nothing is left to evaluate it on."
-        ),
-    ] = False,
+    everything: EverythingOption = False,
     go_on: Annotated[
         bool,
         typer.Option(

@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,7 @@ def save_encoder(model: SentenceTransformer, folder: Path, card: Mapping[str, An
     """
     if folder.exists() and not (folder / "modules.json").is_file():
         raise ArtifactError(f"{folder} holds no encoder; name an empty place or another folder")
-    # Named as other things half written are, with the process at the end.
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    before = folder.with_name(f".{folder.name}-before.{os.getpid()}")
-    for left in (beside, before):
-        shutil.rmtree(left, ignore_errors=True)
-    beside.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with whole_folder(folder) as beside:
         # What the last call cut and padded to is no part of the model.
         tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
         if tokenizer is not None:
@@ -47,12 +42,6 @@ def save_encoder(model: SentenceTransformer, folder: Path, card: Mapping[str, An
         with quiet():
             model.save(str(beside), create_model_card=False, safe_serialization=True)
         write_card(beside, card)
-        for path in beside.rglob("*"):
-            sync(path)
-        _swap(beside, folder, before)
-        sync(folder.parent)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
@@ -60,6 +49,29 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     with whole_file(folder / CARD) as beside:
         told = json.dumps(plain(card), indent=2, ensure_ascii=False)
         beside.write_text(told + "\n", "utf-8")
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which then takes the place of `folder`.
+
+    Args:
+        folder: its parent is made where missing; left as it was if what is within fails.
+    """
+    # Named as other things half written are, with the process at the end.
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    before = folder.with_name(f".{folder.name}-before.{os.getpid()}")
+    for left in (beside, before):
+        shutil.rmtree(left, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield beside
+        for path in beside.rglob("*"):
+            sync(path)
+        _swap(beside, folder, before)
+        sync(folder.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _swap(beside: Path, folder: Path, before: Path) -> None:

@@ -371,7 +371,8 @@ class Finetune(Recipe):
         objective: what is minimised.
         course: steps, rates, checks.
         batch: pairs of one step, or items of the autoencoder's.
-        max_length: tokens of a text that are read.
+        max_length: tokens of a text that are read by kinds that read texts; vectors of `map` and
+            `tokens` are made as the shop makes them.
         continual: by which means periods are kept that the model learnt before; None: it learnt
             none, or they may be forgotten.
         keep_memory: keep what a later run needs to go on from this one's encoder; a private run
