@@ -149,7 +149,10 @@ def rows_of(
     for source, evaluation in of_sources.items():
         plain.setdefault(source, evaluation)
         figures = {n: evaluation.figures[n] for n in FIGURES if n in evaluation.figures}
-        ratios = against(evaluation, plain[source], list(figures))
+        # Nothing is a multiple of nothing: some sources find no cold item in some splits.
+        ratios = against(
+            evaluation, plain[source], [n for n in figures if plain[source].figures[n]]
+        )
         meaning = {"meaning": content.meaning} if source == "content" else {}
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         told = {"source": source, **meaning, "figures": figures, "ratios": ratios}
