@@ -20,9 +20,25 @@ from tailrec.features.text import TextEncoder
 from tailrec.features.weights import CARD
 from tailrec.shop import Shop
 from tailrec.shop_recipe import RECIPE, ShopRecipe
-from tailrec.shop_training import _since, _written, material_of, search_finetune, write_finetune
+from tailrec.shop_training import (
+    _since,
+    _written,
+    material_of,
+    pretrain_encoder,
+    search_finetune,
+    write_finetune,
+)
 from tailrec.teaching import lessons_of
-from tailrec.training.recipes import Adapt, Finetune, Objective, Privacy
+from tailrec.training.corpus import Texts
+from tailrec.training.recipes import (
+    Adapt,
+    Characters,
+    Course,
+    Finetune,
+    Objective,
+    Pretrain,
+    Privacy,
+)
 
 THINGS = ("lamp", "mug", "rug", "vase", "bowl", "tray")
 TITLES = [f"{colour} {thing}" for colour in ("red", "blue") for thing in THINGS]
@@ -78,6 +94,23 @@ def test_going_on_does_not_begin_where_texts_were_read(tmp_path: Path) -> None:
         lessons = [*json.loads(card.read_text("utf-8"))[LEARNT], of_texts]
         card.write_text(json.dumps({LEARNT: lessons}), "utf-8")
         assert _since(shop, name, known).item.tolist() == [3]
+
+
+def test_an_encoder_of_own_letters_has_learnt_nothing_from_the_one_that_is_named(
+    tmp_path: Path,
+) -> None:
+    own = Characters(vocabulary=128, rarest=1, layers=1, width=8, heads=1)
+    course = Course(steps=1, device="cpu")
+    with Shop.create(tmp_path / "shop") as shop:
+        ids = [f"i{number}" for number in range(6)]
+        shop.store.write("items", pl.DataFrame({c.ITEM_ID: ids, c.TITLE: TITLES[:6]}))
+        shop.store.write("events", events(30))
+        name = taught(shop, until_day=2, cut=False)
+        texts = Texts(held_out=0.5)
+        for letters, lessons in ((own, 0), (None, 1)):
+            recipe = Pretrain(model=name, own=letters, texts=texts, course=course)
+            done = pretrain_encoder(shop, recipe)
+            assert len(done.card[LEARNT]) == lessons
 
 
 def test_an_item_without_a_text_has_no_prefix(tmp_path: Path) -> None:

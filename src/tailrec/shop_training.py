@@ -112,7 +112,7 @@ def pretrain_encoder(
     run = _run(shop, "pretrain", recipe, recipe.mark(corpus, base))
     with _watched(run, wandb, recipe) as tracker:
         outcome = pretrain(recipe, corpus, base, run, tracker=tracker, progress=progress)
-    return _done(shop, run, outcome, base, lessons)
+    return _done(shop, run, outcome, base if recipe.own is None else None, lessons)
 
 
 def _written(shop: Shop, *, everything: bool) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
@@ -418,7 +418,7 @@ def _done(
     shop: Shop,
     run: RunFolder,
     outcome: Outcome | None,
-    base: Path,
+    base: Path | None,
     lessons: Sequence[Mapping[str, Any]] = (),
 ) -> Trained:
     """Draw the curve, write the cards, and put the encoder among the shop's.
@@ -428,7 +428,8 @@ def _done(
     name = f"{ENCODERS}/{run.folder.name}"
     if not is_main():
         return Trained(name, run.folder, outcome, {}, {})
-    seen = [*read_card(base).get(LEARNT, []), *lessons]
+    before = [] if base is None else read_card(base).get(LEARNT, [])
+    seen = [*before, *lessons]
     card = read_card(run.encoder) | {LEARNT: seen}
     run.write_card(card)
     write_card(run.encoder, card)

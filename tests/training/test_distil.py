@@ -9,6 +9,7 @@ from tests.training.tiny import DIM, tiny_encoder
 
 from tailrec import columns as c
 from tailrec.dataset import Catalog
+from tailrec.errors import DataError
 from tailrec.features.original import quiet
 from tailrec.features.text import TextEncoder
 from tailrec.features.weights import read_card
@@ -156,3 +157,9 @@ def test_overlap_counts_neighbours_shared() -> None:
     shuffled = line[np.random.default_rng(0).permutation(40)]
     assert overlap(shuffled, line) < 0.5
     assert likeness(line, -line) == pytest.approx(-1)
+
+
+def test_texts_must_be_left_to_learn_from() -> None:
+    texts = [f"text {number}" for number in range(40)]
+    with pytest.raises(DataError, match=r"held_out = 0\.99 leaves none of 40 texts"):
+        hold_out(texts, 0.99, np.random.default_rng(0))

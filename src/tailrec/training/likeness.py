@@ -57,13 +57,17 @@ def hold_out(texts: Sequence[str], share: float, rng: Generator) -> tuple[Int64A
         int64, rows to learn from, and int64, rows to measure on, both rising.
 
     Raises:
-        DataError: there are too few texts to compare neighbours.
+        DataError: there are too few texts to compare neighbours, or none are left to learn from.
     """
     n_held = min(round(share * len(texts)), _MOST)
     if n_held < _LEAST:
         raise DataError(
             f"{n_held} of {len(texts)} texts can be held out; {_LEAST} are needed to compare the "
             f"{NEAREST} nearest: ingest more items, or hold out a larger share"
+        )
+    if n_held == len(texts):
+        raise DataError(
+            f"held_out = {share:g} leaves none of {n_held} texts to learn from; hold out fewer"
         )
     order = rng.permutation(len(texts))
     return np.sort(order[n_held:]), np.sort(order[:n_held])
