@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
 from torch.nn.functional import normalize
 
-from tailrec.items import Array, Float32Array
+from tailrec.items import Array, Float32Array, ragged_rows
 
 _CHUNK = 64
 """Texts encoded at once: those of like length, so that little is padding."""
@@ -159,14 +159,11 @@ class TokensEmbedder:
         return self._map.untold(vectors, items)
 
     def _prepared(self, items: Array, rng: Generator | None) -> tuple[torch.Tensor, ...]:
-        start, stop = self._first[items], self._first[items + 1]
-        size = stop - start
-        first = np.cumsum(size) - size
-        place = np.repeat(start - first, size) + np.arange(int(size.sum()))
-        share = np.repeat(self._length[items] ** -0.5, size)
+        bounds, place = ragged_rows(self._first, items)
+        share = np.repeat(self._length[items] ** -0.5, np.diff(bounds))
         if rng is not None:
             share *= (rng.random(len(share)) >= self._left_out) / (1 - self._left_out)
-        parts = (self._token[place], first, share.astype(np.float32))
+        parts = (self._token[place], bounds[:-1], share.astype(np.float32))
         vectors = self._map.prepare(items, np.random.default_rng(0))
         return (vectors, *(torch.as_tensor(part) for part in parts))
 
