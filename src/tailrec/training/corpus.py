@@ -16,6 +16,7 @@ from tailrec.dataset import Catalog
 from tailrec.errors import DataError
 from tailrec.features.fields import FIELDS, item_texts
 from tailrec.recipe import Recipe
+from tailrec.training.marks import told_apart
 
 Kind = Literal["items", "fields", "reviews", "searches"]
 
@@ -43,9 +44,7 @@ class Corpus:
         """32 hexadecimal digits that change with any text."""
         whole = hashlib.sha256()
         for texts in (self.train, self.held_out):
-            for text in texts:
-                # The length keeps two short texts apart from one long one.
-                whole.update(f"{len(text)}:{text}".encode())
+            whole.update(told_apart(texts))
             whole.update(b"|")
         return whole.hexdigest()[:32]
 

@@ -32,6 +32,7 @@ from tailrec.training.embedders import (
 )
 from tailrec.training.encoder_files import save_encoder
 from tailrec.training.heads import WithHeads
+from tailrec.training.marks import told_apart
 from tailrec.training.memory import Memory, remembered
 from tailrec.training.models import transformer_of
 from tailrec.training.private import Private
@@ -72,8 +73,7 @@ class Material:
         """Digest of all that a run depends on: 32 hexadecimal digits."""
         whole = hashlib.sha256(recipe.toml().encode())
         whole.update(fingerprint(self.base).encode())
-        for text in self.texts:
-            whole.update(f"{len(text)}:{text}".encode())
+        whole.update(told_apart(self.texts))
         data, matrix = self.lessons.data, self.lessons.affinity.matrix
         arrays = (data.ptr, data.item, data.step, data.weight, matrix.indices, matrix.data)
         for array in (*arrays, self.judged.items):

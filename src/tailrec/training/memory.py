@@ -18,6 +18,7 @@ from tailrec.dataset import Catalog
 from tailrec.errors import ArtifactError
 from tailrec.files import whole_file
 from tailrec.items import Array, StrArray
+from tailrec.training.marks import told_apart
 from tailrec.training.pairs import Affinity
 
 MEMORY: Final = "memory.safetensors"
@@ -44,8 +45,7 @@ class Memory:
     def digest(self) -> str:
         """Of all that it holds: 32 hexadecimal digits."""
         whole = hashlib.sha256(f"{self.periods} {self.encoder}".encode())
-        for name in self.ids:
-            whole.update(f"{len(name)}:{name}".encode())
+        whole.update(told_apart(self.ids))
         pairs = self.strengths
         for array in (pairs.indptr.astype(np.int64), pairs.indices.astype(np.int32), pairs.data):
             whole.update(np.ascontiguousarray(array).tobytes())

@@ -25,6 +25,7 @@ from tailrec.features.fields import read_template
 from tailrec.features.text import Progress, TextEncoder
 from tailrec.items import Array, Int64Array, StrArray
 from tailrec.training.devices import Devices
+from tailrec.training.marks import told_apart
 from tailrec.training.recipes import Finetune
 from tailrec.training.translate import translated_texts
 
@@ -77,8 +78,7 @@ class Reworded:
             parts.append(self.translated)
         for texts in parts:
             whole.update(f"{len(texts)};".encode())
-            for text in texts:
-                whole.update(f"{len(text)}:{text}".encode())
+            whole.update(told_apart(texts))
         return whole.hexdigest()[:32]
 
 

@@ -9,6 +9,7 @@ from tailrec.dataset import Catalog
 from tailrec.features.text import Progress, TextEncoder
 from tailrec.features.weights import find_model, fingerprint
 from tailrec.items import Float32Array
+from tailrec.training.marks import told_apart
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,7 @@ class Taught:
     def digest(self) -> str:
         """A digest of the texts and of the teacher's files: 32 hexadecimal digits."""
         whole = hashlib.sha256(f"{self.teacher.max_length}:{fingerprint(self.folder)}".encode())
-        for text in self.texts:
-            whole.update(f"{len(text)}:{text}".encode())
+        whole.update(told_apart(self.texts))
         return whole.hexdigest()[:32]
 
     def card(self) -> dict[str, Any]:
