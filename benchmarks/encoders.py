@@ -97,13 +97,15 @@ class Bench:
         model: FeatureModel = taken.fit(self.split.train.catalog, cache=self.shop.cache)
         return model.features
 
-    def taught(self, way: str, minutes: float) -> tuple[str, float, int]:
-        """An encoder taught on what the split leaves, minutes it took, and steps."""
-        recipe: Pretrain | Finetune = WAYS[way]
-        course = recipe.course.model_copy(update={"seed": self.seed, "minutes": minutes})
+    def taught(self, name: str, recipe: Pretrain | Finetune) -> tuple[str, float, int]:
+        """An encoder taught on what the split leaves, minutes it took, and steps.
+
+        The run is named by the way it was taught; the course takes the bench's seed.
+        """
+        course = recipe.course.model_copy(update={"seed": self.seed})
         recipe = recipe.model_copy(update={"course": course})
         began = perf_counter()
-        folder = self.work / f"{way}-{self.shop.folder.name}-{self.name}-{self.seed}"
+        folder = self.work / f"{name}-{self.shop.folder.name}-{self.name}-{self.seed}"
         if isinstance(recipe, Pretrain):
             base = find_model(recipe.model)
             corpus = recipe.texts.gather(self.split.train.catalog)
@@ -138,7 +140,9 @@ def rows_of(
     """The figures of one encoder in both sources, beside those of the packaged one."""
     encoder, taken, steps = (PACKAGED, 0.0, 0)
     if way != "packaged":
-        encoder, taken, steps = bench.taught(way, minutes)
+        recipe = WAYS[way]
+        course = recipe.course.model_copy(update={"minutes": minutes})
+        encoder, taken, steps = bench.taught(way, recipe.model_copy(update={"course": course}))
     features = bench.features(encoder)
     content, found = bench.content(features)
     alone = measured(Content(meaning=ALONE), bench.split, features)

@@ -21,11 +21,14 @@ from tailrec.features.weights import CARD
 from tailrec.shop import Shop
 from tailrec.shop_recipe import RECIPE, ShopRecipe
 from tailrec.shop_training import (
+    SPACE,
     _since,
     _written,
     material_of,
     pretrain_encoder,
     search_finetune,
+    space_of,
+    with_options,
     write_finetune,
 )
 from tailrec.teaching import lessons_of
@@ -139,6 +142,16 @@ def test_a_search_says_what_it_cannot_compare(tmp_path: Path) -> None:
     recipe = Finetune(objective=Objective(pairs="people"), privacy=Privacy())
     with shop, pytest.raises(RecipeError, match="leave `privacy` out"):
         search_finetune(shop, recipe, budget_s=0)
+
+
+def test_a_search_varies_only_what_the_objective_uses() -> None:
+    assert space_of(Finetune()) == SPACE
+    rebuilt = Finetune(objective=Objective(kind="autoencoder", temperature=0.5))
+    space = space_of(rebuilt)
+    assert SPACE.keys() - space.keys() == {"temperature"}
+    tried = with_options(rebuilt, {"rate": 1e-4, "weight_decay": 0.2, "batch": 64})
+    assert (tried.course.rate, tried.course.weight_decay, tried.batch) == (1e-4, 0.2, 64)
+    assert tried.objective == rebuilt.objective
 
 
 def test_what_a_search_found_is_written_with_its_kind(tmp_path: Path) -> None:

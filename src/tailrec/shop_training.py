@@ -58,7 +58,7 @@ SPACE: Final[Space] = {
     "temperature": Between(0.03, 0.3, log=True),
     "batch": OneOf((64, 128, 256, 512)),
 }
-"""What a search varies: of the course, the objective, and the batch."""
+"""What a search varies: of the course, the objective (contrastive), and the batch."""
 
 Wandb = Literal["online", "offline"]
 
@@ -265,7 +265,7 @@ def search_finetune(
         return float(outcome.best[WATCHED])
 
     return search(
-        SPACE,
+        space_of(recipe),
         attempt,
         budget_s=budget_s,
         storage=folder / "attempts.journal",
@@ -275,12 +275,18 @@ def search_finetune(
     )
 
 
+def space_of(recipe: Finetune) -> Space:
+    """What a search varies of a recipe: `SPACE`, but for what its objective has no use for."""
+    if recipe.objective.kind == "autoencoder":
+        return {name: span for name, span in SPACE.items() if name != "temperature"}
+    return SPACE
+
+
 def with_options(recipe: Finetune, options: Mapping[str, Value]) -> Finetune:
-    """A recipe under the options of an attempt; see `SPACE`."""
-    course = {name: options[name] for name in ("rate", "weight_decay")}
+    """A recipe under the options of an attempt; see `space_of`."""
     whole = recipe.model_dump()
-    whole["course"] |= course
-    whole["objective"]["temperature"] = options["temperature"]
+    whole["course"] |= {name: options[name] for name in ("rate", "weight_decay")}
+    whole["objective"] |= {name: options[name] for name in options if name == "temperature"}
     return Finetune.parse(whole | {"batch": options["batch"]})
 
 
@@ -341,11 +347,17 @@ def material_of(
     settled = settle_repeats(known, shop.histories.repeats)
     judged = judged_on(inner, settled, rng)
     lessons = lessons_of(inner.train, vectors, hard=recipe.objective.hard > 0, rng=rng)
-    # A text that is not there has no prefix either: its vector is zero.
-    texts = [text and reader.item_prefix + text for text in reader.texts(known.catalog)]
+    texts = reader.prefixed(reader.texts(known.catalog))
     base = find_model(recipe.model, home)
     return Material(
-        base, texts, vectors.dense, lessons, judged, max_length=reader.max_length, vary=vary
+        base,
+        texts,
+        vectors.dense,
+        lessons,
+        judged,
+        max_length=reader.max_length,
+        form=reader.form,
+        vary=vary,
     )
 
 
@@ -377,12 +389,13 @@ def _set(path: Path, table: str, options: Mapping[str, Any]) -> None:
 def _given(recipe: Finetune) -> dict[str, Value]:
     """The options that a search varies, as a recipe has them; the nearest that the space has."""
     course = recipe.course
-    sizes = SPACE["batch"].values if isinstance(SPACE["batch"], OneOf) else ()
+    space = space_of(recipe)
+    sizes = space["batch"].values if isinstance(space["batch"], OneOf) else ()
     given = {"rate": course.rate, "weight_decay": course.weight_decay}
     given["temperature"] = recipe.objective.temperature
     placed: dict[str, Value] = {
         name: float(np.clip(given[name], span.low, span.high))
-        for name, span in SPACE.items()
+        for name, span in space.items()
         if isinstance(span, Between)
     }
     return placed | {"batch": min(sizes, key=lambda size: abs(int(str(size)) - recipe.batch))}

@@ -1,5 +1,6 @@
 """Fine-tuning in a world whose behaviour the words do not tell, and what a run leaves."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +128,5 @@ def test_a_mark_tells_recipes_texts_and_behaviour_apart(base: Path) -> None:
     fewer = Material(base, TITLES, given.vectors, given.lessons, judged(20))
     assert len(marks | {other.mark(recipe), fewer.mark(recipe)}) == 4
     assert given.mark(recipe) == material(base).mark(recipe)
+    exact = replace(given, form="fp32")
+    assert exact.mark(recipe) != given.mark(recipe)

@@ -203,7 +203,7 @@ def test_a_mark_tells_what_texts_vary_with_apart(base: Path) -> None:
     assert isinstance(vary, Reworded)
     others = [
         None,
-        replace(vary, prefix="x "),
+        replace(vary, reader=TextEncoder(item_prefix="x ")),
         replace(vary, texts=vary.texts[::-1]),
         replace(vary, first=vary.first[::-1].copy()),
         replace(vary, brands=vary.texts[: len(TITLES)]),

@@ -1,7 +1,7 @@
 """Vectors of what the items' texts mean, by any sentence-transformers model."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self
@@ -94,6 +94,10 @@ class TextEncoder(Recipe):
             return item_texts(catalog, self.fields)
         return template_texts(catalog, read_template(self.template))
 
+    def prefixed(self, texts: Iterable[str]) -> list[str]:
+        """Items' texts as the model reads them; one that is not there has no prefix either."""
+        return [text and self.item_prefix + text for text in texts]
+
     def card(self, home: Path | None = None) -> dict[str, Any]:
         """How the model came about; empty for one that was not trained here.
 
@@ -177,7 +181,7 @@ class LoadedEncoder:
         """
         texts = self._recipe.texts(catalog)
         distinct, place = np.unique(np.array(texts, dtype=object), return_inverse=True)
-        prefixed = [self._recipe.item_prefix + text for text in distinct]
+        prefixed = self._recipe.prefixed(distinct)
         vectors, known = self._recall(prefixed)
         known |= distinct == ""
         missing = np.flatnonzero(~known)

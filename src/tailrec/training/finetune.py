@@ -55,6 +55,7 @@ class Material:
         judged: what is held out.
         max_length: tokens of a text that were read for the vectors; None: as many as the encoder
             can read.
+        form: in which the encoder ran for the vectors; see `TextEncoder`.
         vary: says texts in other words while they are learnt from; None: they are taken as they
             are. What is held out is measured by the plain ones.
         earlier: what the run kept that the encoder is from; None: it is from none.
@@ -66,6 +67,7 @@ class Material:
     lessons: Lessons
     judged: Judged
     max_length: int | None = None
+    form: str = "auto"
     vary: Vary | None = None
     earlier: Memory | None = None
 
@@ -80,6 +82,9 @@ class Material:
             whole.update(np.ascontiguousarray(array).tobytes())
         if recipe.adapt.on_top:
             whole.update(f"read {self.max_length}".encode())
+        if self.form != "auto":
+            # What int8 rounds is in what a map learns of, and in which texts are alike.
+            whole.update(f"form {self.form}".encode())
         if self.vary is not None:
             whole.update(self.vary.digest.encode())
         if self.earlier is not None:

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Transformer
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 from transformers.utils import logging
@@ -37,21 +36,16 @@ class MaskedModel(torch.nn.Module):
         """Put a head on a model's transformer.
 
         Args:
-            encoder: its transformer becomes part of this module.
+            encoder: begins with a transformer, which becomes part of this module.
             folder: where the model was loaded from; the head is taken from there if it has one.
 
         Raises:
             RecipeError: no head for hidden words is known for this kind of model.
         """
         super().__init__()
-        first = encoder[0]
-        if not isinstance(first, Transformer):
-            raise RecipeError(
-                f"encoder {folder.name!r} begins with {type(first).__name__}, and only a "
-                "transformer can be pre-trained"
-            )
         self.encoder = encoder
-        transformer: Any = first.auto_model
+        first: Any = encoder[0]
+        transformer = first.auto_model
         self.whole, self.new_head = _with_head(transformer, folder)
         self._hidden: torch.Tensor | None = None
         self._picked: torch.Tensor | None = None

@@ -112,15 +112,12 @@ class People:
             size: how many.
             rng: draws.
         """
-        data = self.data
-        first = data.ptr[data.user]
-        after = np.flatnonzero(data.step > data.step[first])
         # By item first: an item's events share its turn.
-        item = rng.permutation(np.unique(data.item[after]))[:size]
-        order = after[np.argsort(data.item[after], kind="stable")]
-        start = np.searchsorted(data.item[order], item)
-        stop = np.searchsorted(data.item[order], item, side="right")
-        return self.ending(order[(start + (stop - start) * rng.random(len(item))).astype(np.int64)])
+        items, bounds, events = self._targets
+        turn = rng.permutation(len(items))[:size]
+        start, stop = bounds[turn], bounds[turn + 1]
+        drawn = start + (stop - start) * rng.random(len(turn))
+        return self.ending(events[drawn.astype(np.int64)])
 
     def ending(self, event: Int64Array) -> Pairs:
         """Pairs whose targets are some events, those with nothing earlier left out.
@@ -139,6 +136,15 @@ class People:
         weight = weight[some] / weight[some].sum(axis=1, keepdims=True)
         anchor = np.where(earlier, data.item[back], -1)[some].astype(np.int32)
         return Pairs(anchor, weight.astype(np.float32), data.item[event][some])
+
+    @cached_property
+    def _targets(self) -> tuple[Int32Array, Int64Array, Int64Array]:
+        """Items with something before them, bounds of their events, and the events by item."""
+        data = self.data
+        after = np.flatnonzero(data.step > data.step[data.ptr[data.user]])
+        events = after[np.argsort(data.item[after], kind="stable")]
+        items, start = np.unique(data.item[events], return_index=True)
+        return items, np.append(start, len(events)), events
 
     @cached_property
     def _basket(self) -> Int64Array:

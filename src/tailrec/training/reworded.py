@@ -36,7 +36,7 @@ class Reworded:
 
     Attributes:
         recipe: which changes, and how many.
-        prefix: put before every text, as it is.
+        reader: puts its prefix before every text, as it is.
         texts: object [T], of each item its own text, and behind it its wordings.
         first: int64 [I + 1], where each item's texts begin.
         brands: object [I], their words stay.
@@ -45,7 +45,7 @@ class Reworded:
     """
 
     recipe: Rewording
-    prefix: str
+    reader: TextEncoder
     texts: StrArray
     first: Int64Array
     brands: StrArray
@@ -65,13 +65,13 @@ class Reworded:
             brands=self.brands[items].tolist(),
             translated=None if self.translated is None else self.translated[place].tolist(),
         )
-        return [text and self.prefix + text for text in made]
+        return self.reader.prefixed(made)
 
     @cached_property
     def digest(self) -> str:
         """Of all that the words depend on besides the recipe: 32 hexadecimal digits."""
         whole = hashlib.sha256(self.first.tobytes())
-        parts: list[Sequence[str] | StrArray] = [[self.prefix], self.texts, self.brands]
+        parts: list[Sequence[str] | StrArray] = [[self.reader.item_prefix], self.texts, self.brands]
         if self.synonyms is not None:
             parts += [column.to_list() for column in self.synonyms.table.get_columns()]
         if self.translated is not None:
@@ -122,7 +122,7 @@ def reworded(
     order = np.argsort(item, kind="stable")
     return Reworded(
         options,
-        reader.item_prefix,
+        reader,
         _column([*texts, *wordings])[order],
         np.searchsorted(item[order], np.arange(len(texts) + 1)).astype(np.int64),
         _column(catalog.text([c.BRAND])),

@@ -58,7 +58,7 @@ class Taught:
         for number, text in enumerate(teacher.texts(catalog)):
             if text.strip():
                 row.setdefault(text, number)
-        texts = [teacher.item_prefix + text for text in row]
+        texts = teacher.prefixed(row)
         folder = find_model(teacher.model, home)
         return cls(teacher, folder, texts, vectors[list(row.values())], home)
 
