@@ -20,7 +20,7 @@ from sets import RESULTS, SETS, make_shop, written
 from tailrec import columns as c
 from tailrec.data.split import Split
 from tailrec.engine import Engine, EngineRecipe
-from tailrec.evaluation.accuracy import find_hits
+from tailrec.hits import find_hits
 from tailrec.items import PADDING, Int32Array, Int64Array, QueryBatch
 from tailrec.reranking.grouping import UNGROUPED, groups_of
 from tailrec.shop import Shop

@@ -23,10 +23,11 @@ from tailrec import columns as c
 from tailrec.data.histories import settle_repeats
 from tailrec.data.split import Split, time_windows
 from tailrec.dataset import DAY_US, Catalog, Dataset
-from tailrec.evaluation.accuracy import accuracy, count_targets, find_hits
+from tailrec.evaluation.accuracy import accuracy
 from tailrec.evaluation.facets import Facets, facets_of
 from tailrec.evaluation.report import evaluate
 from tailrec.evaluation.significance import Bootstrap
+from tailrec.hits import count_targets, find_hits
 from tailrec.items import PADDING, ItemsBatch, QueryBatch
 from tailrec.tail.segments import DEFINITIONS, is_tail
 

@@ -26,11 +26,11 @@ from tailrec.arrange import Arrangement, Steering, Variety, Worth, arranged, poo
 from tailrec.data.ingest import ingest
 from tailrec.data.split import Split, validation
 from tailrec.engine import Engine, EngineRecipe
-from tailrec.evaluation.accuracy import find_hits, ndcg
 from tailrec.evaluation.facets import Facets, facets_of
 from tailrec.evaluation.report import Evaluation, evaluate
 from tailrec.evaluation.significance import Bootstrap
 from tailrec.features.build import FeatureModel
+from tailrec.hits import find_hits, ndcg
 from tailrec.items import PADDING, BoolArray, Float64Array, Int8Array, ItemsBatch
 from tailrec.looks import learn_looks
 from tailrec.reranking.attention import Attention

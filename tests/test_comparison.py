@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 import polars as pl
 import pytest
-from tests.worlds import crowd, words_of
+from tests.worlds import crowd, quick, words_of
 
 from tailrec import columns as c
 from tailrec.candidates.als import Als
@@ -130,7 +130,7 @@ def test_a_comparison_as_plain_values(comparison: Comparison, splits: list[Split
 def test_what_draws_at_random_is_known(kind: str) -> None:
     """Two fits from different seeds are the same, but of those kinds that say otherwise."""
     data = world()
-    source = source_named(kind)
+    source = quick(kind)
     slates = [
         source.fit(data, words_of(data), rng=np.random.default_rng(seed))
         .candidates(data.queries(), 20)

@@ -48,7 +48,10 @@ def tables_of(recipe: BaseModel, place: str = "") -> Iterator[tuple[str, dict[st
         value = getattr(recipe, name)
         if name == "source":
             for source in SOURCES:
-                yield f"[source], kind {source().kind}", defaults_of(source)  # type: ignore[attr-defined]
+                kind = source().kind  # type: ignore[attr-defined]
+                yield f"[source], kind {kind}", defaults_of(source)
+                for part, inner in parts_of(source()).items():
+                    yield f"[source.{part}], kind {kind}", defaults_of(inner)
         elif isinstance(value, BaseModel):
             yield from tables_of(value, f"{place}.{name}".lstrip("."))
         else:
@@ -56,12 +59,22 @@ def tables_of(recipe: BaseModel, place: str = "") -> Iterator[tuple[str, dict[st
     yield f"[{place}]" if place else "at the top", own
 
 
-def defaults_of(recipe: type[BaseModel]) -> dict[str, str]:
-    """Options of one recipe with their defaults."""
-    fields = recipe.model_fields.items()
-    defaults = {name: field.get_default(call_default_factory=True) for name, field in fields}
+def defaults_of(recipe: type[BaseModel] | BaseModel) -> dict[str, str]:
+    """Options of one recipe with their defaults, but for those that are tables."""
+    if isinstance(recipe, BaseModel):
+        defaults = {name: getattr(recipe, name) for name in type(recipe).model_fields}
+    else:
+        fields = recipe.model_fields.items()
+        defaults = {name: field.get_default(call_default_factory=True) for name, field in fields}
     assert PydanticUndefined not in defaults.values()
-    return {name: written(value) for name, value in defaults.items()}
+    own = {name: value for name, value in defaults.items() if not isinstance(value, BaseModel)}
+    return {name: written(value) for name, value in own.items()}
+
+
+def parts_of(recipe: BaseModel) -> dict[str, BaseModel]:
+    """Options of a recipe that are tables."""
+    values = {name: getattr(recipe, name) for name in type(recipe).model_fields}
+    return {name: value for name, value in values.items() if isinstance(value, BaseModel)}
 
 
 def sections(page: Path) -> dict[str, str]:
@@ -101,7 +114,7 @@ def test_recipe_options_are_documented_with_their_defaults(
 
 
 def test_every_source_has_its_section() -> None:
-    told = {head for head in sections(DOCS / "recipe.md") if head.startswith("[source]")}
+    told = {head for head in sections(DOCS / "recipe.md") if head.startswith("[source],")}
     assert told == {f"[source], kind {s().kind}" for s in SOURCES}  # type: ignore[attr-defined]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from tests.worlds import checkerboard, cold_twin, crowd, shop
+from tests.worlds import checkerboard, cold_twin, crowd, quick, shop
 
 from tailrec import columns as c
 from tailrec.artifact import load_artifact, save_artifact
@@ -18,7 +18,7 @@ from tailrec.features.build import FeatureRecipe
 from tailrec.features.words import Words
 from tailrec.items import PADDING, ItemsBatch
 from tailrec.reranking.variety import Method, Sides, varied
-from tailrec.shop import Shop, source_named
+from tailrec.shop import Shop
 from tailrec.tuning_spaces import SPACES
 
 WORDS_ALONE = FeatureRecipe(encode=False, words=Words())
@@ -53,7 +53,7 @@ def test_slates_are_unique_sorted_and_short_only_when_all_is_shown(
     kind: str, k: int, rng: np.random.Generator
 ) -> None:
     data = crowd(rng)
-    engine = fitted_on(data, source_named(kind))
+    engine = fitted_on(data, quick(kind))
     queries = data.queries()
     slates = engine.recommend(queries, k)
     assert slates.ids.shape == (data.n_users, min(k, data.n_items))
@@ -242,7 +242,7 @@ def test_a_saved_engine_recommends_the_same(
     kind: str, rng: np.random.Generator, tmp_path: Path
 ) -> None:
     data = crowd(rng)
-    engine = fitted_on(data, source_named(kind))
+    engine = fitted_on(data, quick(kind))
     save_artifact(engine.artifact({}), tmp_path / "model")
     loaded = Engine.from_artifact(load_artifact(tmp_path / "model"), engine.recipe, None)
     one, other = (e.recommend(e.queries(data), 12) for e in (engine, loaded))
@@ -255,7 +255,7 @@ def test_a_saved_engine_recommends_the_same(
 def test_two_fits_are_the_same_to_the_bit(rng: np.random.Generator) -> None:
     data = crowd(rng)
     for kind in SPACES:
-        one, other = (fitted_on(data, source_named(kind)).artifact({}) for _ in range(2))
+        one, other = (fitted_on(data, quick(kind)).artifact({}) for _ in range(2))
         assert one.recipe == other.recipe
         assert one.arrays.keys() == other.arrays.keys()
         for name, values in one.arrays.items():

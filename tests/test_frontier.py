@@ -11,7 +11,6 @@ import pytest
 
 from tailrec.arrange import WORTH, Arrangement, slates_of
 from tailrec.errors import DataError, RecipeError
-from tailrec.evaluation.accuracy import find_hits
 from tailrec.evaluation.report import evaluate
 from tailrec.frontier import (
     Answer,
@@ -35,6 +34,7 @@ from tailrec.frontier_bench import KNOBS, NDCG, OF_REQUESTS, TAIL_EXPOSURE, Benc
 from tailrec.frontier_pictures import draw_frontier
 from tailrec.frontier_report import frontier_table, write_frontier
 from tailrec.frontier_words import exposure_table, headline, moved, sentences
+from tailrec.hits import find_hits
 from tailrec.items import ItemsBatch
 from tailrec.reranking.response import fit_response
 from tailrec.shop import Shop

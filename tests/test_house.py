@@ -14,6 +14,7 @@ STEPS = (
         "files",
         "columns",
         "items",
+        "hits",
         "dataset",
         "protocols",
         "artifact",

@@ -8,8 +8,19 @@ from scipy import sparse
 
 from tailrec import columns as c
 from tailrec.dataset import DAY_US, Catalog, Dataset, Features
+from tailrec.engine import AnySource
+from tailrec.shop import source_named
+from tailrec.training.recipes import Course
 
 PURCHASE = c.EVENT_TYPES.index("purchase")
+QUICK = Course(steps=60, rate=0.02, check_every=60, device="cpu")
+"""Enough for a world."""
+
+
+def quick(kind: str) -> AnySource:
+    """A source with its default options, but a short course where it is trained in steps."""
+    source = source_named(kind)
+    return source.model_copy(update={"course": QUICK}) if hasattr(source, "course") else source
 
 
 def shop(histories: Sequence[Sequence[int]], titles: Sequence[str]) -> Dataset:

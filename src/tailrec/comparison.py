@@ -23,6 +23,7 @@ from tailrec.candidates.ease import Ease
 from tailrec.candidates.linear import Linear
 from tailrec.candidates.neighbours import ItemKnn
 from tailrec.candidates.popular import Popular
+from tailrec.candidates.sequence import Sequential
 from tailrec.contender import MEMORY, Contender, Part, evaluate_slates, read_card
 from tailrec.cost import measured
 from tailrec.data.exchange import check_slates, summary
@@ -45,11 +46,19 @@ from tailrec.verdicts import Verdict, judge, mean_intervals
 
 
 class Entry(NamedTuple):
-    """One of ours in a comparison: a name, where options start, whether they are searched."""
+    """One of ours in a comparison.
+
+    Attributes:
+        name: of the contender.
+        source: where options start.
+        searched: whether options are searched.
+        quick: whether a fit takes seconds; others are compared when they are named.
+    """
 
     name: str
     source: AnySource
     searched: bool = True
+    quick: bool = True
 
 
 PEERS: Final[Mapping[str, Entry]] = MappingProxyType(
@@ -59,6 +68,7 @@ PEERS: Final[Mapping[str, Entry]] = MappingProxyType(
             Entry("popular", Popular(), searched=False),
             Entry("recent", Popular(half_life_days=30.0)),
             Entry("itemknn", ItemKnn()),
+            Entry("sequence", Sequential(), quick=False),
             Entry("ease", Ease()),
             Entry("als", Als()),
             Entry("content", Content()),
@@ -68,7 +78,7 @@ PEERS: Final[Mapping[str, Entry]] = MappingProxyType(
 )
 """What may be put beside a shop's source, by name."""
 
-DRAWN: Final = frozenset({"als"})
+DRAWN: Final = frozenset({"als", "sequence"})
 """Kinds whose fit draws at random, so that several seeds tell something."""
 
 

@@ -19,6 +19,7 @@ from tailrec.candidates.linear import Contributions, Linear, LinearModel
 from tailrec.candidates.neighbours import ItemKnn
 from tailrec.candidates.popular import Popular, PopularModel
 from tailrec.candidates.private import Spent
+from tailrec.candidates.sequence import Sequential, SequentialModel
 from tailrec.data.histories import Histories
 from tailrec.dataset import Catalog, Dataset, Features
 from tailrec.errors import DataError, RecipeError, UnknownItem
@@ -39,9 +40,9 @@ from tailrec.items import (
 from tailrec.recipe import Recipe
 from tailrec.reranking.variety import Method, Sides, varied
 
-AnyModel = LinearModel | ItemToItem | AlsModel | PopularModel
+AnyModel = LinearModel | ItemToItem | AlsModel | PopularModel | SequentialModel
 AnySource = Annotated[
-    Linear | Content | ItemKnn | Ease | Als | Popular, Field(discriminator="kind")
+    Linear | Content | ItemKnn | Ease | Als | Popular | Sequential, Field(discriminator="kind")
 ]
 
 
@@ -301,7 +302,7 @@ class Engine:
         """The engine, knowing every item of a catalogue; those it knew stay as they were.
 
         Nothing of the fit is copied: what is new stands beside it. A new item is recommended by
-        its words alone, without a fit. Sources that know nothing but behaviour list it and never
+        its words alone, without a fit. Sources that cannot place it by its words list it and never
         propose it.
         """
         # By the index: numpy compares each object of one array with each of the other.
@@ -313,7 +314,7 @@ class Engine:
         counts = np.concatenate([self.counts, np.zeros(len(arrivals), np.int64)])
         features = self.features.transform(arrivals)
         model = self.model
-        if isinstance(model, LinearModel):
+        if isinstance(model, LinearModel | SequentialModel):
             model = model.extended(features)
         all_arrivals = self.arrivals.below(features)
         return replace(self, ids=ids, counts=counts, model=model, arrivals=all_arrivals)

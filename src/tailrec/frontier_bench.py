@@ -22,9 +22,10 @@ from tailrec.arrange import (
 from tailrec.data.split import Split
 from tailrec.engine import Engine
 from tailrec.errors import DataError
-from tailrec.evaluation.accuracy import PerUser, find_hits
+from tailrec.evaluation.accuracy import PerUser
 from tailrec.evaluation.facets import facets_of
 from tailrec.evaluation.report import evaluate
+from tailrec.hits import find_hits
 from tailrec.items import (
     PADDING,
     BoolArray,

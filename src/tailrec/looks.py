@@ -12,8 +12,8 @@ from tailrec.arrange import POOL
 from tailrec.artifact import under
 from tailrec.data.split import Split
 from tailrec.engine import EngineRecipe
-from tailrec.evaluation.accuracy import find_hits
 from tailrec.features.build import FeatureModel
+from tailrec.hits import find_hits
 from tailrec.items import Array, Float32Array, Float64Array, ItemsBatch, StrArray
 from tailrec.reranking.attention import Attention, AttentionCurve, ClickLog
 from tailrec.reranking.conversion import conversion

@@ -56,6 +56,12 @@ SPACES: Final[Mapping[str, Mapping[str, Range]]] = MappingProxyType(
             "neighbours": Range(20, 1_000),
             "decay": _FADING,
         },
+        # A fit takes minutes: few options, those that depend most on how sparse a shop is.
+        "sequence": {
+            "own": Range(1, 100),
+            "left_out": Range(0.05, 0.8),
+            "dropout": Range(0.05, 0.6),
+        },
         "popular": {"half_life_days": Range(0.5, 2_000)},
     }
 )
@@ -70,6 +76,7 @@ STARTS: Final[Mapping[str, tuple[Mapping[str, float], ...]]] = MappingProxyType(
             {"factors": 64, "regularization": 10.0, "iterations": 10, "decay": 0.6},
         ),
         "content": ({"meaning": 2.0, "decay": 0.85},),
+        "sequence": ({"own": 30.0, "dropout": 0.4},),
         "popular": ({"half_life_days": 30.0}, {"half_life_days": 5.0}),
     }
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.worlds import checkerboard, crowd, shop, words_of
+from tests.worlds import QUICK, checkerboard, crowd, shop, words_of
 
 from tailrec.artifact import Artifact, load_artifact, save_artifact
 from tailrec.candidates.als import Als
@@ -16,6 +16,7 @@ from tailrec.candidates.ease import Ease
 from tailrec.candidates.linear import Linear
 from tailrec.candidates.neighbours import ItemKnn
 from tailrec.candidates.popular import Popular
+from tailrec.candidates.sequence import Sequential
 from tailrec.dataset import Dataset, Features
 from tailrec.items import PADDING, ItemsBatch
 from tailrec.recipe import Recipe
@@ -31,6 +32,8 @@ PERSONAL = [
     Linear(ridge=5),
     Linear(ridge=5, tilt=0.1, half_life_days=9),
     Linear(ridge=5, prior=0.2),
+    Sequential(width=8, blocks=1, ahead=0.8, own=100, left_out=0, course=QUICK),
+    Sequential(width=8, blocks=1, ahead=0.8, negatives=8, adjust=0.3, course=QUICK),
 ]
 every_source = pytest.mark.parametrize("recipe", FOR_EVERYBODY + PERSONAL, ids=repr)
 every_personal_source = pytest.mark.parametrize("recipe", PERSONAL, ids=repr)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from tests.evaluation.rows import ragged, slates
 
-from tailrec.evaluation.accuracy import accuracy, count_targets, cut, find_hits
+from tailrec.evaluation.accuracy import accuracy, cut
+from tailrec.hits import count_targets, find_hits
 from tailrec.items import PADDING
 
 

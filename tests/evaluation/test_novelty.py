@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.evaluation.rows import ragged, slates
 
-from tailrec.evaluation.accuracy import accuracy, count_targets, find_hits
+from tailrec.evaluation.accuracy import accuracy
 from tailrec.evaluation.novelty import novelty, popularity_strength, serendipity
+from tailrec.hits import count_targets, find_hits
 
 
 def test_novelty_by_hand() -> None:

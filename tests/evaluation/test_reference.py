@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from tests.evaluation.rows import ragged, slates, unit
 
-from tailrec.evaluation.accuracy import PerUser, accuracy, count_targets, find_hits
+from tailrec.evaluation.accuracy import PerUser, accuracy
 from tailrec.evaluation.diversity import intra_list_distance
 from tailrec.evaluation.novelty import novelty, serendipity
 from tailrec.evaluation.tail import exposure
+from tailrec.hits import count_targets, find_hits
 from tailrec.items import Float64Array, Int32Array, Int64Array
 
 MADE = json.loads(Path(__file__).with_name("rectools_reference.json").read_text("utf-8"))

@@ -15,7 +15,6 @@ from tailrec.data.leaks import check_no_leak
 from tailrec.data.split import Split, leave_one_out, time_windows, validation
 from tailrec.dataset import DAY_US, Catalog, Dataset
 from tailrec.errors import DataError
-from tailrec.evaluation.accuracy import count_targets, find_hits
 from tailrec.evaluation.calibration import miscalibration, popularity_deviation
 from tailrec.evaluation.diversity import distinct_categories, intra_list_distance
 from tailrec.evaluation.facets import Facets, facets_of
@@ -24,6 +23,7 @@ from tailrec.evaluation.novelty import novelty, serendipity
 from tailrec.evaluation.report import Recommend, evaluate
 from tailrec.evaluation.tail import tail_accuracy
 from tailrec.evaluation.unbiased import recall_ips
+from tailrec.hits import count_targets, find_hits
 from tailrec.items import PADDING, BoolArray, Int32Array, Int64Array, ItemsBatch, QueryBatch
 from tailrec.tail.segments import tiers
 

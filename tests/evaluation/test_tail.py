@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tailrec.evaluation.accuracy import count_targets, find_hits
 from tailrec.evaluation.tail import exposure, slot_share, tail_accuracy
+from tailrec.hits import count_targets, find_hits
 from tailrec.items import PADDING
 
 TAIL = np.array([False, False, True, True, True])

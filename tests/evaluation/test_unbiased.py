@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.evaluation.rows import ragged, slates
 
-from tailrec.evaluation.accuracy import accuracy, count_targets, find_hits
+from tailrec.evaluation.accuracy import accuracy
 from tailrec.evaluation.unbiased import recall_ips
+from tailrec.hits import count_targets, find_hits
 
 
 def measured(

@@ -12,9 +12,9 @@ from tailrec.data.histories import Histories, build_dataset
 from tailrec.data.split import leave_one_out, validation
 from tailrec.engine import EngineRecipe
 from tailrec.errors import DataError
-from tailrec.evaluation.accuracy import find_hits
 from tailrec.evaluation.response import expected_calibration_error, log_loss
 from tailrec.features.build import FeatureRecipe
+from tailrec.hits import find_hits
 from tailrec.items import PADDING, BoolArray, Float64Array, ItemsBatch
 from tailrec.reranking.attention import power
 from tailrec.reranking.response import FEATURES, ResponseCurve, fit_response

@@ -86,7 +86,7 @@ def compare(
         typer.Option(
             "--with",
             help=f"Peers beside the shop's source, comma between: {', '.join(PEERS)}.",
-            show_default="all but the shop's own kind",
+            show_default="all that fit in seconds, but the shop's own kind",
         ),
     ] = None,
     slates: Annotated[
@@ -113,7 +113,8 @@ def compare(
         goal = opened.recipe.goal(objective, keep)
         rules = Rules(tuple(numbers(at)), seconds(budget), goal, seeds)
         own = opened.recipe.source.kind
-        others = [name for name in PEERS if name != own] if with_ is None else names(with_)
+        quick = [name for name, peer in PEERS.items() if peer.quick and name != own]
+        others = quick if with_ is None else names(with_)
         peers = peers_named(others)
         files = {name: Path(file) for name, file in pairs(slates or []).items()}
         splits = opened.splits(split, windows=windows, days=days)

@@ -12,11 +12,12 @@ import numpy as np
 from tailrec.data.split import Split, beyond_shots
 from tailrec.data.synthetic import is_synthetic
 from tailrec.errors import DataError
-from tailrec.evaluation.accuracy import PerUser, accuracy, count_targets, find_hits
+from tailrec.evaluation.accuracy import PerUser, accuracy
 from tailrec.evaluation.groups import history_groups, item_deciles, of_groups
 from tailrec.evaluation.report import COLD, Evaluation
 from tailrec.evaluation.tail import exposure, slot_share, tail_accuracy
 from tailrec.evaluation.unbiased import recall_ips
+from tailrec.hits import count_targets, find_hits
 from tailrec.items import BoolArray, Int32Array, Int64Array
 from tailrec.tail.segments import DEFINITIONS, is_tail
 

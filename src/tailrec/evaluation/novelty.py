@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tailrec.evaluation.accuracy import PerUser, per_target
+from tailrec.evaluation.accuracy import PerUser
+from tailrec.hits import per_target
 from tailrec.items import PADDING, BoolArray, Float64Array, Int32Array, Int64Array
 
 

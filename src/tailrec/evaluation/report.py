@@ -8,7 +8,7 @@ import numpy as np
 
 from tailrec.data.split import Split
 from tailrec.errors import DataError
-from tailrec.evaluation.accuracy import PerUser, accuracy, count_targets, find_hits
+from tailrec.evaluation.accuracy import PerUser, accuracy
 from tailrec.evaluation.calibration import miscalibration, popularity_deviation
 from tailrec.evaluation.diversity import distinct_categories, intra_list_distance
 from tailrec.evaluation.facets import NO_CATEGORY, Facets
@@ -16,6 +16,7 @@ from tailrec.evaluation.groups import history_groups, item_deciles, of_groups
 from tailrec.evaluation.novelty import novelty, serendipity
 from tailrec.evaluation.tail import exposure, slot_share, tail_accuracy
 from tailrec.evaluation.unbiased import recall_ips
+from tailrec.hits import count_targets, find_hits
 from tailrec.items import PADDING, BoolArray, Int32Array, ItemsBatch, QueryBatch
 from tailrec.tail.segments import tiers as tiers_of
 

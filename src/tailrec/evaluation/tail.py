@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tailrec.evaluation.accuracy import PerUser, ndcg, per_target
+from tailrec.evaluation.accuracy import PerUser
+from tailrec.hits import ndcg, per_target
 from tailrec.items import PADDING, BoolArray, Int32Array, Int64Array
 from tailrec.tail.exposure_report import gini
 

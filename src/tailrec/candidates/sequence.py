@@ -1,0 +1,210 @@
+"""A transformer over a person's events; an item is what its texts say and a part of its own.
+
+An item's vector is a learnt map of its language-model vector, the sum of learnt vectors of its
+words, and a part of its own that counts n / (n + `own`) with n events. So an item nobody had has a
+place from its words alone, and one that many had may be what no text tells. While learning, the
+own part of some items is left out of every step, so that the texts learn to stand alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, Self
+
+import numpy as np
+from numpy.random import Generator
+from pydantic import Field, model_validator
+
+from tailrec.artifact import under
+from tailrec.candidates.select import blank, row_blocks, top_k
+from tailrec.candidates.transformer import classes, contextual, normed
+from tailrec.dataset import Dataset, Features
+from tailrec.items import Array, Float32Array, Int64Array, ItemsBatch, QueryBatch
+from tailrec.recipe import Recipe
+from tailrec.training.recipes import Course
+
+_AT_ONCE = 1 << 21
+"""Numbers of the largest array of attention that is held while requests are answered."""
+
+
+class Sequential(Recipe):
+    """Options of the transformer.
+
+    Attributes:
+        width: of all vectors; a multiple of `heads`.
+        blocks: of the transformer.
+        heads: of attention in each block.
+        length: latest events of a history that are read.
+        dropout: share of numbers left out of a step of learning.
+        own: events with which an item's own part counts one half.
+        left_out: share of the items whose own part is left out of a step of learning.
+        ahead: chance that what is to be foretold is one more step ahead, again and again.
+        negatives: items that all targets of a step are told apart from; as many as the shop has, or
+            more: all of them.
+        adjust: how much of being popular is taken out of the scores, in logarithms; 0: nothing.
+        events: of one step of learning, padding counted.
+        held_out: people whose last step says which state is best, at most a tenth of all.
+        course: steps, rates, checks.
+    """
+
+    kind: Literal["sequence"] = "sequence"
+    width: int = Field(default=64, ge=1)
+    blocks: int = Field(default=2, ge=1)
+    heads: int = Field(default=2, ge=1)
+    length: int = Field(default=50, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    own: float = Field(default=10.0, gt=0)
+    left_out: float = Field(default=0.3, ge=0, lt=1)
+    ahead: float = Field(default=0.3, ge=0, lt=1)
+    negatives: int = Field(default=2048, ge=1)
+    adjust: float = Field(default=0.0, ge=-1, le=1)
+    events: int = Field(default=1024, ge=1)
+    held_out: int = Field(default=1000, ge=0)
+    course: Course = Course(
+        steps=4000, rate=2e-3, weight_decay=0.05, check_every=250, patience=4, keep_every=1000
+    )
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        if self.course.adversarial or self.course.checkpointing:
+            raise ValueError(
+                "course.adversarial and course.checkpointing are for encoders; leave them out here"
+            )
+        return self
+
+    def restore(self, arrays: Mapping[str, Array]) -> "SequentialModel":
+        """The model that gave these arrays."""
+        return SequentialModel(self, dict(arrays))
+
+    def fit(self, data: Dataset, features: Features, *, rng: Generator) -> "SequentialModel":
+        """Learn from what came next.
+
+        Args:
+            data: histories.
+            features: of every item of the catalogue.
+            rng: draws the seed of all that is drawn.
+
+        Source:
+            Kang and McAuley 2018, doi:10.1109/ICDM.2018.00035 (SASRec); sampled softmax with
+            the logarithm of the sampling rate taken off as in Yi et al. 2019,
+            doi:10.1145/3298689.3346996; `adjust` as in Menon et al. 2021, arXiv:2007.07314.
+        """
+        # PyTorch takes seconds to load, and serving has no use for it.
+        from tailrec.candidates.sequence_fit import learnt, network
+        from tailrec.candidates.sequence_lessons import Drawing
+        from tailrec.candidates.sequence_net import Shape
+
+        seed = int(rng.integers(2**30)) + self.course.seed
+        shape = Shape(self.width, self.blocks, self.heads, self.dropout)
+        parts = learnt(
+            network(shape, features, data.item_counts, self.own, seed),
+            data,
+            features,
+            Drawing(self.events, self.negatives, self.ahead, self.left_out, self.adjust),
+            self.course.model_copy(update={"seed": seed}),
+            length=self.length,
+            held_out=self.held_out,
+            propose=lambda parts, queries, k: self.restore(parts).candidates(queries, k),
+            rng=rng,
+        )
+        return self.restore(parts)
+
+
+@dataclass(frozen=True)
+class SequentialModel:
+    """The fitted transformer.
+
+    Attributes:
+        recipe: the options it was fitted with.
+        parts: `items` float32 [I, W], vectors of all items; `map` [D, W] and `words` [V, W], which
+            make vectors of new ones; the parameters of the blocks and the last norm.
+    """
+
+    recipe: Sequential
+    parts: Mapping[str, Array]
+
+    def candidates(self, queries: QueryBatch, k: int) -> ItemsBatch:
+        """The k best items a request; an empty history gives an empty row.
+
+        Args:
+            queries: B requests.
+            k: width of the result.
+
+        Returns:
+            [B, k], best first; scores are above the mean of the person's, and told from it.
+        """
+        people, items = self.people(queries), self.parts["items"]
+        some = np.abs(people).sum(axis=1) > 0
+        ids, best = blank(len(queries), k)
+        for rows in row_blocks(len(queries), len(items)):
+            scores = people[rows] @ items.T
+            scores -= scores.mean(axis=1, keepdims=True)
+            scores[~some[rows]] = 0
+            part = top_k(scores, queries.rows(rows.start, rows.stop), k)
+            ids[rows], best[rows] = part.ids, part.scores
+        return ItemsBatch(ids, best)
+
+    def people(self, queries: QueryBatch) -> Float32Array:
+        """float32 [B, W], vectors of the requests' pasts; zero where there is none."""
+        events, ptr = self._latest(queries)
+        lengths = np.diff(ptr)
+        out = np.zeros((len(queries), self.recipe.width), np.float32)
+        order = np.argsort(lengths, kind="stable")
+        order = order[lengths[order] > 0]
+        start = 0
+        while start < len(order):
+            size = max(_AT_ONCE // (self.recipe.heads * int(lengths[order[start]]) ** 2), 1)
+            rows = order[start : start + min(size, 4096)]
+            # Lengths rise: the last of the rows is the longest.
+            longest = int(lengths[rows[-1]])
+            rows = rows[: max(_AT_ONCE // (self.recipe.heads * longest**2), 1)]
+            own = ptr[rows][:, None] + np.arange(int(lengths[rows[-1]]))
+            own = np.where(own < ptr[rows + 1][:, None], own, -1)
+            out[rows] = self._after(queries, events, own)
+            start += len(rows)
+        return out
+
+    def _latest(self, queries: QueryBatch) -> tuple[Int64Array, Int64Array]:
+        """Events that are read, and their bounds [B + 1]; items newer than the model are not."""
+        known = queries.item < len(self.parts["items"])
+        kept = np.flatnonzero(known)
+        ptr = np.concatenate([[0], np.cumsum(known)])[queries.ptr]
+        first = np.maximum(ptr[1:] - self.recipe.length, ptr[:-1])
+        row = np.repeat(np.arange(len(queries)), np.diff(ptr))
+        late = np.arange(len(kept)) >= first[row]
+        return kept[late], np.concatenate([[0], np.cumsum(late)])[ptr]
+
+    def _after(self, queries: QueryBatch, events: Int64Array, own: Int64Array) -> Float32Array:
+        """float32 [R, W], pasts of some requests; `own` [R, L] are places in `events`, -1 pads."""
+        at = events[own]
+        real = own >= 0
+        age = queries.age[at]
+        step = np.where(real, age.max(initial=0) - age, -1)
+        between, seen = classes(step.astype(np.int32), -queries.days[at])
+        vectors = self.parts["items"][queries.item[at]]
+        x = contextual(vectors, between, seen, self._blocks, self.recipe.heads)
+        x = normed(x, self.parts, "last")
+        latest = step == step.max(axis=1, keepdims=True)
+        share = (latest / latest.sum(axis=1, keepdims=True)).astype(np.float32)
+        out: Float32Array = np.einsum("rlw,rl->rw", x, share)
+        return out
+
+    @cached_property
+    def _blocks(self) -> list[Mapping[str, Array]]:
+        return [under(self.parts, f"blocks.{n}.") for n in range(self.recipe.blocks)]
+
+    def extended(self, features: Features) -> "SequentialModel":
+        """The model with items appended that had no events when it was fitted.
+
+        Args:
+            features: [N] rows of the new items, made with the vocabulary of the fit.
+        """
+        new = features.dense @ self.parts["map"] + features.words @ self.parts["words"]
+        items = np.concatenate([self.parts["items"], new.astype(np.float32)])
+        return replace(self, parts={**self.parts, "items": items})
+
+    def arrays(self) -> dict[str, Array]:
+        """What was learnt, as plain arrays for an artifact."""
+        return dict(self.parts)
