@@ -116,8 +116,9 @@ def test_only_what_came_later_is_foretold() -> None:
     np.testing.assert_array_equal(seen, ~first)
 
 
-def test_what_is_held_out_is_not_learnt_from(data: Dataset) -> None:
-    held = Held.of(data, 50, np.random.default_rng(0))
+def test_what_is_held_out_is_not_learnt_from() -> None:
+    data = crowd(np.random.default_rng(5), n_users=900)
+    held = Held.of(data, 60, np.random.default_rng(0))
     users = np.flatnonzero(np.diff(held.known.ptr) < np.diff(data.ptr))
     assert 0 < len(users) == len(held.queries)
     for row, user in enumerate(users):
@@ -125,6 +126,7 @@ def test_what_is_held_out_is_not_learnt_from(data: Dataset) -> None:
         last = data.item[own][data.step[own] == data.step[own].max()]
         np.testing.assert_array_equal(held.target[held.ptr[row] : held.ptr[row + 1]], last)
         assert held.known.step[held.known.user == user].max() < data.step[own].max()
+    assert len(Held.of(data, 40, np.random.default_rng(0)).queries) == 0
 
 
 def test_drawn_others_stand_for_all(data: Dataset) -> None:

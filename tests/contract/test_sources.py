@@ -32,8 +32,8 @@ PERSONAL = [
     Linear(ridge=5),
     Linear(ridge=5, tilt=0.1, half_life_days=9),
     Linear(ridge=5, prior=0.2),
-    Sequential(width=8, blocks=1, ahead=0.8, own=100, left_out=0, course=QUICK),
-    Sequential(width=8, blocks=1, ahead=0.8, negatives=8, adjust=0.3, course=QUICK),
+    Sequential(width=8, blocks=1, heads=1, ahead=0.9, own=100, dropout=0.4, course=QUICK),
+    Sequential(width=8, blocks=1, ahead=0.9, own=100, negatives=8, adjust=0.3, course=QUICK),
 ]
 every_source = pytest.mark.parametrize("recipe", FOR_EVERYBODY + PERSONAL, ids=repr)
 every_personal_source = pytest.mark.parametrize("recipe", PERSONAL, ids=repr)

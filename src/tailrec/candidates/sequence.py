@@ -43,7 +43,8 @@ class Sequential(Recipe):
             more: all of them.
         adjust: how much of being popular is taken out of the scores, in logarithms; 0: nothing.
         events: of one step of learning, padding counted.
-        held_out: people whose last step says which state is best, at most a tenth of all.
+        held_out: people whose last step says which state is best, at most a tenth of all; where
+            that is fewer than 50, the last state is kept.
         course: steps, rates, checks.
     """
 

@@ -22,6 +22,9 @@ _AT = 10
 _PIECE = 8192
 """Items whose vectors are made at once."""
 
+LEAST = 50
+"""People held out that say which state is the better one; fewer choose at random."""
+
 Parts = dict[str, Array]
 Propose = Callable[[Parts, QueryBatch, int], ItemsBatch]
 """Slates of requests by what was learnt so far."""
@@ -44,12 +47,16 @@ class Held(NamedTuple):
 
     @classmethod
     def of(cls, data: Dataset, most: int, rng: Generator) -> "Held":
-        """The last steps of some people who have at least three, a tenth of these at most."""
+        """The last steps of some people who have at least three, a tenth of these at most.
+
+        Of nobody where that would be fewer than `LEAST`.
+        """
         n_steps = np.zeros(data.n_users, np.int64)
         new = (np.diff(data.user, prepend=-1) != 0) | (np.diff(data.step, prepend=-1) != 0)
         np.add.at(n_steps, data.user[new], 1)
         several = np.flatnonzero(n_steps > 2)
         size = min(most, len(several) // 10)
+        size = size if size >= LEAST else 0
         users = np.sort(rng.choice(several, size, replace=False)).astype(np.int32)
         held, last = np.zeros((2, data.n_users), np.int64)
         held[users] = 1
