@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from sets import RESULTS, make_shop, written
 
 from tailrec.candidates.content import Content
-from tailrec.data.split import Split, cold_items, validation
+from tailrec.data.split import Split, cold_items, inner_split, validation
 from tailrec.dataset import Dataset, Features
 from tailrec.engine import AnySource
 from tailrec.evaluation.report import Evaluation, evaluate
@@ -41,7 +41,6 @@ from tailrec.training.finetune import finetune
 from tailrec.training.pretrain import pretrain
 from tailrec.training.recipes import Adapt, Course, Finetune, Pretrain
 from tailrec.training.run_folder import RunFolder
-from tailrec.tuning_search import inner_split
 
 SHARE = 0.2
 ALONE = 1e6

@@ -37,11 +37,11 @@ from tailrec.evaluation.guards import CHECKS
 from tailrec.evaluation.report import evaluate
 from tailrec.features.build import FeatureRecipe
 from tailrec.items import PADDING
-from tailrec.shop import Shop, source_named
+from tailrec.shop import Shop
 from tailrec.tail.segments import DEFINITIONS, is_tail
 from tailrec.tuning import choose, tune
 from tailrec.tuning_search import Goal
-from tailrec.tuning_spaces import SPACES
+from tailrec.tuning_spaces import SPACES, source_named
 from tailrec.verdicts import judged
 
 WORDS_ALONE = EngineRecipe(features=FeatureRecipe(encode=False))
@@ -225,7 +225,7 @@ def test_popularity_has_nothing_to_choose(monkeypatch: pytest.MonkeyPatch) -> No
     assert popular.parts[0].options == Popular().model_dump(mode="json")
     assert recent.parts[0].options != Popular(half_life_days=30).model_dump(mode="json")
     assert not PEERS["popular"].searched
-    assert all(entry.searched for name, entry in PEERS.items() if name != "popular")
+    assert {name for name, entry in PEERS.items() if not entry.searched} == {"popular", "mixture"}
 
 
 def test_slates_from_elsewhere_stand_beside_ours(

@@ -34,6 +34,8 @@ def written(value: object) -> str:
         return "none"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {written(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+        return ", ".join(part.kind for part in value)
     if isinstance(value, tuple):
         return "[" + ", ".join(map(written, value)) + "]"
     if isinstance(value, datetime):

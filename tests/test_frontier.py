@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from tailrec.arrange import WORTH, Arrangement, slates_of
+from tailrec.data.split import inner_split
 from tailrec.errors import DataError, RecipeError
 from tailrec.evaluation.report import evaluate
 from tailrec.frontier import (
@@ -39,7 +40,6 @@ from tailrec.items import ItemsBatch
 from tailrec.reranking.response import fit_response
 from tailrec.shop import Shop
 from tailrec.shop_recipe import ShopRecipe
-from tailrec.tuning_search import inner_split
 
 ASKED = Asked(draws=200)
 

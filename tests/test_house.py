@@ -30,6 +30,7 @@ STEPS = (
     ("training",),
     ("graph",),
     ("candidates", "ranking", "reranking", "evaluation"),
+    ("mixture",),
     ("engine",),
     ("tuning", "teaching"),
     ("contender",),

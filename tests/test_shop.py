@@ -14,12 +14,12 @@ from tailrec.candidates.ease import Ease
 from tailrec.data.histories import microseconds
 from tailrec.data.leaks import check_no_leak
 from tailrec.data.live import Live
+from tailrec.data.split import inner_split
 from tailrec.errors import ArtifactError, DataError, RecipeError, StoreError
-from tailrec.shop import Shop, source_named
+from tailrec.shop import Shop
 from tailrec.slates import Ask
 from tailrec.tuning import choose
-from tailrec.tuning_search import inner_split
-from tailrec.tuning_spaces import SPACES
+from tailrec.tuning_spaces import SPACES, source_named
 
 WORDS_ALONE = "[features]\nencode = false\n"
 

@@ -12,14 +12,15 @@ from tailrec.candidates.linear import Linear
 from tailrec.candidates.popular import Popular
 from tailrec.data.split import Split, leave_one_out
 from tailrec.dataset import Features
+from tailrec.errors import RecipeError
 from tailrec.evaluation.report import evaluate
 from tailrec.items import BoolArray
-from tailrec.shop import source_named
 from tailrec.tail.segments import is_tail
 from tailrec.tuning import Objective, choose, tune
-from tailrec.tuning_spaces import SPACES, STARTS, served, with_options
+from tailrec.tuning_spaces import SPACES, STARTS, served, source_named, with_options
 from tailrec.tuning_study import Trial, open_study, recorded
 
+SEARCHED = [kind for kind, space in SPACES.items() if space]
 Inner = tuple[Split, Features, BoolArray]
 
 
@@ -65,7 +66,7 @@ def test_both_objectives_are_mirror_images(figures: list[tuple[float, float]], k
     assert one.ndcg >= keep * max(a for a, _ in figures)
 
 
-@pytest.mark.parametrize("kind", SPACES)
+@pytest.mark.parametrize("kind", SEARCHED)
 def test_the_options_given_come_first_and_are_measured_as_they_are(kind: str, inner: Inner) -> None:
     split, features, tail = inner
     source = quick(kind)
@@ -79,7 +80,7 @@ def test_the_options_given_come_first_and_are_measured_as_they_are(kind: str, in
     assert all(trial.seconds > 0 for trial in trials)
 
 
-@pytest.mark.parametrize("kind", SPACES)
+@pytest.mark.parametrize("kind", SEARCHED)
 def test_what_one_fit_is_measured_with_gives_what_a_fit_of_its_own_gives(
     kind: str, inner: Inner
 ) -> None:
@@ -131,7 +132,7 @@ def test_a_search_stays_in_its_ranges_and_can_be_repeated(
     assert len({trial.source.model_dump_json() for trial in one}) == len(one)
 
 
-@pytest.mark.parametrize("kind", SPACES)
+@pytest.mark.parametrize("kind", SEARCHED)
 def test_what_is_known_to_be_good_is_tried_next(
     kind: str, inner: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +166,11 @@ def test_the_search_goes_where_what_is_kept_is_high(
     assert len(new) == 5
     middle = np.median([np.log(trial.source.regularization) for trial in new])  # type: ignore[union-attr]
     assert (middle < powers.mean()) == (objective == "tail")
+
+
+def test_what_has_no_options_to_search_is_refused(inner: Inner) -> None:
+    with pytest.raises(RecipeError, match="'mixture' has no options that are searched"):
+        tune(quick("mixture"), *inner, budget_s=1, seed=1)
 
 
 def test_every_space_names_options_of_its_source() -> None:

@@ -18,9 +18,9 @@ from tailrec.dataset import Features
 from tailrec.engine import AnySource
 from tailrec.errors import ArtifactError
 from tailrec.items import BoolArray
-from tailrec.shop import source_named
 from tailrec.tail.segments import is_tail
 from tailrec.tuning import tune
+from tailrec.tuning_spaces import source_named
 from tailrec.tuning_study import Trial, open_study, recorded, study_file
 
 Inner = tuple[Split, Features, BoolArray]

@@ -9,8 +9,9 @@ from scipy import sparse
 from tailrec import columns as c
 from tailrec.dataset import DAY_US, Catalog, Dataset, Features
 from tailrec.engine import AnySource
-from tailrec.shop import source_named
+from tailrec.mixture import Mixture
 from tailrec.training.recipes import Course
+from tailrec.tuning_spaces import source_named
 
 PURCHASE = c.EVENT_TYPES.index("purchase")
 QUICK = Course(steps=60, rate=0.02, check_every=60, device="cpu")
@@ -20,6 +21,8 @@ QUICK = Course(steps=60, rate=0.02, check_every=60, device="cpu")
 def quick(kind: str) -> AnySource:
     """A source with its default options, but a short course where it is trained in steps."""
     source = source_named(kind)
+    if isinstance(source, Mixture):
+        return source.model_copy(update={"parts": tuple(quick(p.kind) for p in source.parts)})
     return source.model_copy(update={"course": QUICK}) if hasattr(source, "course") else source
 
 

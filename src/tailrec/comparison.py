@@ -39,6 +39,7 @@ from tailrec.evaluation.significance import Interval
 from tailrec.features.build import FeatureModel
 from tailrec.features.text import Progress
 from tailrec.items import BoolArray, Int64Array
+from tailrec.mixture import Mixture
 from tailrec.tail.segments import DEFINITIONS, is_tail
 from tailrec.tuning import choose, tune
 from tailrec.tuning_search import Goal
@@ -69,6 +70,7 @@ PEERS: Final[Mapping[str, Entry]] = MappingProxyType(
             Entry("recent", Popular(half_life_days=30.0)),
             Entry("itemknn", ItemKnn()),
             Entry("sequence", Sequential(), quick=False),
+            Entry("mixture", Mixture(), searched=False, quick=False),
             Entry("ease", Ease()),
             Entry("als", Als()),
             Entry("content", Content()),
@@ -78,7 +80,7 @@ PEERS: Final[Mapping[str, Entry]] = MappingProxyType(
 )
 """What may be put beside a shop's source, by name."""
 
-DRAWN: Final = frozenset({"als", "sequence"})
+DRAWN: Final = frozenset({"als", "sequence", "mixture"})
 """Kinds whose fit draws at random, so that several seeds tell something."""
 
 

@@ -37,12 +37,14 @@ from tailrec.items import (
     StrArray,
     ragged_rows,
 )
+from tailrec.mixture import Mixture, MixtureModel
 from tailrec.recipe import Recipe
 from tailrec.reranking.variety import Method, Sides, varied
 
-AnyModel = LinearModel | ItemToItem | AlsModel | PopularModel | SequentialModel
+AnyModel = LinearModel | ItemToItem | AlsModel | PopularModel | SequentialModel | MixtureModel
 AnySource = Annotated[
-    Linear | Content | ItemKnn | Ease | Als | Popular | Sequential, Field(discriminator="kind")
+    Linear | Content | ItemKnn | Ease | Als | Popular | Sequential | Mixture,
+    Field(discriminator="kind"),
 ]
 
 
@@ -175,6 +177,13 @@ class Engine:
         return ItemsBatch(ids, scores)
 
     @property
+    def linear(self) -> LinearModel | None:
+        """The model that gives exact reasons: the source itself, or a part of a mixture."""
+        if isinstance(self.model, MixtureModel):
+            return self.model.linear
+        return self.model if isinstance(self.model, LinearModel) else None
+
+    @property
     def spent(self) -> Spent | None:
         """The privacy budget of the fit; None where it had none."""
         return self.model.spent if isinstance(self.model, LinearModel) else None
@@ -284,9 +293,11 @@ class Engine:
             UnknownItem: the engine does not know the item.
             RecipeError: the engine's source gives no reasons.
         """
-        if not isinstance(self.model, LinearModel):
+        if self.linear is None:
             kind = self.recipe.source.kind
-            raise RecipeError(f"source {kind!r} gives no reasons; fit kind 'linear' for them")
+            raise RecipeError(
+                f"source {kind!r} gives no reasons; fit kind 'linear', or a mixture with it"
+            )
         if item_id not in self.index:
             message = f"item {item_id!r} is not among the {len(self.ids)} of this model"
             raise UnknownItem(f"{message}; ingest it, or fit again")
@@ -296,7 +307,7 @@ class Engine:
         rank = int(place[0]) + 1 if len(place) else None
         hidden = query.hidden is not None and query.hidden[item]
         excluded = bool(hidden or np.isin(item, query.exclude))
-        return Explanation(item_id, rank, excluded, self.model.explain(query, item))
+        return Explanation(item_id, rank, excluded, self.linear.explain(query, item))
 
     def with_items(self, catalog: Catalog) -> "Engine":
         """The engine, knowing every item of a catalogue; those it knew stay as they were.
@@ -314,7 +325,7 @@ class Engine:
         counts = np.concatenate([self.counts, np.zeros(len(arrivals), np.int64)])
         features = self.features.transform(arrivals)
         model = self.model
-        if isinstance(model, LinearModel | SequentialModel):
+        if isinstance(model, LinearModel | SequentialModel | MixtureModel):
             model = model.extended(features)
         all_arrivals = self.arrivals.below(features)
         return replace(self, ids=ids, counts=counts, model=model, arrivals=all_arrivals)

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from tailrec.data.split import inner_split
 from tailrec.dataset import Dataset
 from tailrec.errors import DataError, RecipeError
 from tailrec.evaluation.significance import Bootstrap, Interval
@@ -30,7 +31,6 @@ from tailrec.items import Float64Array
 from tailrec.recipe_file import replace_table
 from tailrec.shop_recipe import ShopRecipe
 from tailrec.tail.segments import Definition
-from tailrec.tuning_search import inner_split
 
 Question = Literal["more", "at_most"]
 WRITABLE: Final[tuple[Knob, ...]] = ("tail", "diversity")

@@ -14,7 +14,6 @@ from typing import Any, Self
 
 import numpy as np
 import polars as pl
-from pydantic import ValidationError
 
 from tailrec import __version__
 from tailrec import columns as c
@@ -30,11 +29,18 @@ from tailrec.data.backend import aware
 from tailrec.data.histories import Histories, Weights, build_dataset, settle_repeats
 from tailrec.data.leaks import check_no_leak
 from tailrec.data.live import Live, impressions
-from tailrec.data.split import Split, cold_items, has_real_times, leave_one_out, time_windows
+from tailrec.data.split import (
+    Split,
+    cold_items,
+    has_real_times,
+    inner_split,
+    leave_one_out,
+    time_windows,
+)
 from tailrec.data.store import Store
 from tailrec.dataset import Dataset
 from tailrec.engine import AnySource, Engine, EngineRecipe
-from tailrec.errors import ArtifactError, DataError, RecipeError, StoreError
+from tailrec.errors import ArtifactError, DataError, StoreError
 from tailrec.features.build import FeatureModel
 from tailrec.features.text import Progress
 from tailrec.frontier import Asked, Frontier, measure
@@ -45,8 +51,7 @@ from tailrec.shop_recipe import NEW_SHOP, RECIPE, ShopRecipe, write_source
 from tailrec.tail.segments import equal_windows, movement
 from tailrec.tail.value import ValuableTail, valuable_tail
 from tailrec.tuning import OnTrial
-from tailrec.tuning_search import Goal, Tuned, inner_split, search_options
-from tailrec.tuning_spaces import SPACES
+from tailrec.tuning_search import Goal, Tuned, search_options
 from tailrec.tuning_study import Trial
 
 STORE = "store.db"
@@ -485,16 +490,3 @@ def _checked(splits: list[Split], data: Dataset) -> list[Split]:
     for split in splits:
         check_no_leak(split, data)
     return splits
-
-
-def source_named(kind: str) -> AnySource:
-    """A source with its default options.
-
-    Raises:
-        RecipeError: there is no such kind.
-    """
-    try:
-        return EngineRecipe.model_validate({"source": {"kind": kind.strip()}}).source
-    except ValidationError as error:
-        kinds = ", ".join(SPACES)
-        raise RecipeError(f"source {kind!r} is not known; it must be one of {kinds}") from error

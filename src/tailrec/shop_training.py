@@ -19,6 +19,7 @@ import polars as pl
 from tailrec import columns as c
 from tailrec.data.histories import settle_repeats
 from tailrec.data.seen import LEARNT, learnt
+from tailrec.data.split import inner_split
 from tailrec.dataset import Dataset
 from tailrec.errors import DataError, RecipeError
 from tailrec.features.text import Progress
@@ -46,7 +47,6 @@ from tailrec.training.search import Attempt, Reports, search
 from tailrec.training.static import distil_static
 from tailrec.training.taught import Taught
 from tailrec.training.tracking import Several, TensorBoard, Tracker, WeightsAndBiases
-from tailrec.tuning_search import inner_split
 
 RUNS = "runs"
 PROJECT = "tailrec"

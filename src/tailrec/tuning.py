@@ -16,10 +16,11 @@ from tailrec.candidates.neighbours import ItemKnn
 from tailrec.data.split import Split
 from tailrec.dataset import Features
 from tailrec.engine import AnySource
+from tailrec.errors import RecipeError
 from tailrec.evaluation.report import evaluate
 from tailrec.items import BoolArray
 from tailrec.protocols import Source
-from tailrec.tuning_spaces import STARTS, place, served, with_options
+from tailrec.tuning_spaces import SPACES, STARTS, place, served, with_options
 from tailrec.tuning_study import Study, Trial, distributions, open_study
 
 KEEP: Final = 0.995
@@ -75,10 +76,16 @@ def tune(
 
     Raises:
         ArtifactError: the storage is damaged.
+        RecipeError: nothing of the source is searched.
 
     Source:
         Bergstra et al. 2011, "Algorithms for hyper-parameter optimization".
     """
+    if not SPACES[source.kind]:
+        raise RecipeError(
+            f"source {source.kind!r} has no options that are searched; search its parts one by one "
+            "(`tailrec tune --source KIND`), write them into the recipe, and fit with --budget 0"
+        )
     started = monotonic()
 
     def measured(options: AnySource) -> list[Trial]:

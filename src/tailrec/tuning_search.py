@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tailrec.data.histories import Repeats
-from tailrec.data.split import Split, has_real_times, leave_one_out, time_windows
-from tailrec.dataset import Dataset, Features
+from tailrec.data.split import Split
+from tailrec.dataset import Features
 from tailrec.engine import AnySource
 from tailrec.errors import RecipeError
 from tailrec.tail.segments import Definition, is_tail
@@ -117,17 +116,3 @@ def search_options(
     given = next(trial for trial in trials if trial.source == source)
     chosen = choose(trials, goal.keep, objective=goal.objective)
     return Tuned(given, chosen, trials, len(trials) - n_before, goal, stopped, file)
-
-
-def inner_split(data: Dataset, repeats: Repeats) -> Split:
-    """The split that options are chosen on, from data that may all be learnt from later.
-
-    The last window in time; each user's last event where times are made up.
-
-    Args:
-        data: whole histories.
-        repeats: which event stands for several of one user and item.
-    """
-    if has_real_times(data):
-        return time_windows(data, n=1, repeats=repeats)[0]
-    return leave_one_out(data, repeats=repeats)

@@ -6,12 +6,14 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
+from pydantic import ValidationError
 
 from tailrec.candidates.content import Content
 from tailrec.candidates.ease import Ease
 from tailrec.candidates.linear import Linear
 from tailrec.candidates.neighbours import ItemKnn
-from tailrec.engine import AnySource
+from tailrec.engine import AnySource, EngineRecipe
+from tailrec.errors import RecipeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ SPACES: Final[Mapping[str, Mapping[str, Range]]] = MappingProxyType(
             "dropout": Range(0.05, 0.6),
         },
         "popular": {"half_life_days": Range(0.5, 2_000)},
+        # What its parts say is weighed anew in every fit; the parts are searched one by one.
+        "mixture": {},
     }
 )
 STARTS: Final[Mapping[str, tuple[Mapping[str, float], ...]]] = MappingProxyType(
@@ -78,6 +82,7 @@ STARTS: Final[Mapping[str, tuple[Mapping[str, float], ...]]] = MappingProxyType(
         "content": ({"meaning": 2.0, "decay": 0.85},),
         "sequence": ({"own": 30.0, "dropout": 0.4},),
         "popular": ({"half_life_days": 30.0}, {"half_life_days": 5.0}),
+        "mixture": (),
     }
 )
 """Options tried right after those given: good on sparse, on dense and on quick data."""
@@ -132,6 +137,19 @@ def fixed(source: AnySource) -> dict[str, Any]:
     """The options that no search changes, as plain values."""
     searched = {*SPACES[source.kind], *(_SET_BY_SERVING if isinstance(source, Linear) else ())}
     return {n: value for n, value in source.model_dump(mode="json").items() if n not in searched}
+
+
+def source_named(kind: str) -> AnySource:
+    """A source with its default options.
+
+    Raises:
+        RecipeError: there is no such kind.
+    """
+    try:
+        return EngineRecipe.model_validate({"source": {"kind": kind.strip()}}).source
+    except ValidationError as error:
+        kinds = ", ".join(SPACES)
+        raise RecipeError(f"source {kind!r} is not known; it must be one of {kinds}") from error
 
 
 def rounded(value: float) -> float:

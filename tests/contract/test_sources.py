@@ -19,8 +19,13 @@ from tailrec.candidates.popular import Popular
 from tailrec.candidates.sequence import Sequential
 from tailrec.dataset import Dataset, Features
 from tailrec.items import PADDING, ItemsBatch
+from tailrec.mixture import Mixture
+from tailrec.ranking.blend import Blend
 from tailrec.recipe import Recipe
 
+QUICK_SEQUENCE = Sequential(
+    width=8, blocks=1, heads=1, ahead=0.9, own=100, dropout=0.4, course=QUICK
+)
 FOR_EVERYBODY = [Popular(), Popular(half_life_days=3)]
 PERSONAL = [
     ItemKnn(),
@@ -32,7 +37,9 @@ PERSONAL = [
     Linear(ridge=5),
     Linear(ridge=5, tilt=0.1, half_life_days=9),
     Linear(ridge=5, prior=0.2),
-    Sequential(width=8, blocks=1, heads=1, ahead=0.9, own=100, dropout=0.4, course=QUICK),
+    Mixture(parts=(Linear(ridge=5), ItemKnn(), Content())),
+    Mixture(parts=(ItemKnn(), QUICK_SEQUENCE), depth=12, ranker=Blend(items=(), histories=())),
+    QUICK_SEQUENCE,
     Sequential(width=8, blocks=1, ahead=0.9, own=100, negatives=8, adjust=0.3, course=QUICK),
 ]
 every_source = pytest.mark.parametrize("recipe", FOR_EVERYBODY + PERSONAL, ids=repr)

@@ -16,11 +16,11 @@ from tailrec.cli.app import (
 )
 from tailrec.cli.output import print_json, print_table, progress_bar
 from tailrec.cli.parse import seconds
-from tailrec.shop import source_named
 from tailrec.shop_recipe import RECIPE
 from tailrec.tuning import AT, OnTrial
 from tailrec.tuning_report import write_history
 from tailrec.tuning_search import Tuned
+from tailrec.tuning_spaces import source_named
 from tailrec.tuning_study import Trial
 
 STOPPED = 130

@@ -88,6 +88,20 @@ def validation(split: Split) -> Split:
     return split.recut(split.whole)
 
 
+def inner_split(data: Dataset, repeats: Repeats) -> Split:
+    """The split that options are chosen on, from data that may all be learnt from later.
+
+    The last window in time; each user's last event where times are made up.
+
+    Args:
+        data: whole histories.
+        repeats: which event stands for several of one user and item.
+    """
+    if has_real_times(data):
+        return time_windows(data, n=1, repeats=repeats)[0]
+    return leave_one_out(data, repeats=repeats)
+
+
 def leave_one_out(data: Dataset, *, least: int = 3, repeats: Repeats = "last") -> Split:
     """The last new item of each user is the target; what came before it is train.
 

@@ -1,0 +1,198 @@
+"""Several sources as one: each proposes, and a ranker weighs what they say.
+
+What a ranker has to learn is whom to trust for which item and which person, so it learns from
+requests that no source has seen: the parts are fitted twice, on an inner split for the ranker to
+learn from, and on everything for what is served.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated, Any, Final, Literal, Self
+
+import numpy as np
+from numpy.random import Generator
+from pydantic import Field, field_validator
+
+from tailrec.artifact import under
+from tailrec.candidates.als import Als
+from tailrec.candidates.content import Content
+from tailrec.candidates.ease import Ease
+from tailrec.candidates.linear import Linear, LinearModel
+from tailrec.candidates.neighbours import ItemKnn
+from tailrec.candidates.popular import Popular
+from tailrec.candidates.sequence import Sequential, SequentialModel
+from tailrec.data.split import inner_split
+from tailrec.dataset import Dataset, Features
+from tailrec.errors import DataError
+from tailrec.hits import find_hits
+from tailrec.items import PADDING, Array, ItemsBatch, QueryBatch
+from tailrec.ranking.blend import Blend, BlendModel
+from tailrec.ranking.lesson import Lesson
+from tailrec.ranking.pools import names_of, pooled
+from tailrec.recipe import Recipe
+from tailrec.tail.segments import is_tail
+
+AnyPart = Annotated[
+    Linear | Content | ItemKnn | Ease | Als | Popular | Sequential, Field(discriminator="kind")
+]
+"""What a mixture may be of; of each kind one."""
+
+LEAST: Final = 1e-3
+"""Scores of what no source proposed among its first are below it."""
+
+
+class Mixture(Recipe):
+    """Options of a mixture.
+
+    Attributes:
+        parts: the sources, the strongest first: it fills what the pool is too short for.
+        depth: items that each source proposes.
+        requests: most requests that the ranker learns from.
+        ranker: how what they say is weighed.
+    """
+
+    kind: Literal["mixture"] = "mixture"
+    parts: tuple[AnyPart, ...] = (Linear(), Sequential(), Content(), ItemKnn())
+    depth: int = Field(default=100, ge=1)
+    requests: int = Field(default=12_000, ge=1)
+    ranker: Blend = Blend()
+
+    @field_validator("parts")
+    @classmethod
+    def _one_of_each(cls, parts: tuple[AnyPart, ...]) -> tuple[AnyPart, ...]:
+        kinds = [part.kind for part in parts]
+        if not kinds or len(set(kinds)) < len(kinds):
+            raise ValueError(f"a mixture is of one source or more, one of each kind, not {kinds}")
+        if any(isinstance(part, Linear) and part.privacy is not None for part in parts):
+            raise ValueError("the other parts of a mixture would tell of people; leave out privacy")
+        return parts
+
+    def restore(self, arrays: Mapping[str, Array]) -> "MixtureModel":
+        """The model that gave these arrays."""
+        models: dict[str, Any] = {
+            part.kind: part.restore(under(arrays, f"{part.kind}.")) for part in self.parts
+        }
+        ranker = self.ranker.restore(under(arrays, "ranker."), names_of(models))
+        return MixtureModel(self, models, ranker)
+
+    def fit(self, data: Dataset, features: Features, *, rng: Generator) -> "MixtureModel":
+        """Fit the parts without the latest events, learn to weigh them by these, fit them again.
+
+        Args:
+            data: histories.
+            features: of every item of the catalogue.
+            rng: draws the seeds of the parts and the requests.
+        """
+        seed = int(rng.integers(2**31))
+        ranker = self.ranker.fit(self._lesson(data, features, seed), rng=rng)
+        models = self._fitted(data, features, seed)
+        return MixtureModel(self, models, ranker.over(data.item_counts))
+
+    def _fitted(self, data: Dataset, features: Features, seed: int) -> dict[str, Any]:
+        return {
+            part.kind: part.fit(data, features, rng=np.random.default_rng([seed, place]))
+            for place, part in enumerate(self.parts)
+        }
+
+    def _lesson(self, data: Dataset, features: Features, seed: int) -> Lesson:
+        """Pools of the latest events' requests; none where there is too little to hold out."""
+        try:
+            split = inner_split(data, "all")
+        except DataError:
+            return _nothing(data, [part.kind for part in self.parts])
+        if len(split) > self.requests:
+            rows = np.random.default_rng(seed).choice(len(split), self.requests, replace=False)
+            split = split.take(np.sort(rows))
+        models = self._fitted(split.train, features, seed)
+        pools = pooled({k: m.candidates(split.queries, self.depth) for k, m in models.items()})
+        counts = split.train.item_counts
+        answers = split.target_ptr, split.target
+        return Lesson.of(split.queries, pools, answers, counts, is_tail(counts, "pareto"))
+
+
+def _nothing(data: Dataset, kinds: Sequence[str]) -> Lesson:
+    """A lesson without requests, for a shop that has too little to learn from."""
+    queries = data.queries(np.zeros(0, np.int32))
+    empty = ItemsBatch(np.zeros((0, 1), np.int32), np.zeros((0, 1), np.float32))
+    pools = pooled(dict.fromkeys(kinds, empty))
+    counts, none = data.item_counts, np.zeros(0, np.int32)
+    return Lesson.of(queries, pools, (np.zeros(1, np.int64), none), counts, counts < 0)
+
+
+@dataclass(frozen=True)
+class MixtureModel:
+    """The fitted parts and what weighs them.
+
+    Attributes:
+        recipe: the options it was fitted with.
+        models: the fitted sources, by kind, in the recipe's order.
+        ranker: weighs what they say.
+    """
+
+    recipe: Mixture
+    models: Mapping[str, Any]
+    ranker: BlendModel
+
+    def candidates(self, queries: QueryBatch, k: int) -> ItemsBatch:
+        """The k best items a request; an empty history gives an empty row.
+
+        Args:
+            queries: B requests.
+            k: width of the result. Beyond what the sources propose among their first `depth`, the
+                first source goes on.
+
+        Returns:
+            [B, k], best first, scores above 0.
+        """
+        ranked = self.ranker.score(queries, self.pools(queries)).first(k)
+        if ranked.ids.shape[1] == k and (ranked.ids[:, -1] != PADDING).all():
+            return ItemsBatch(ranked.ids, ranked.scores)
+        return self._filled(ranked, queries, k)
+
+    def pools(self, queries: QueryBatch) -> ItemsBatch:
+        """What the sources propose; see `ranking.pools.pooled`."""
+        depth = self.recipe.depth
+        return pooled({k: model.candidates(queries, depth) for k, model in self.models.items()})
+
+    def _filled(self, ranked: ItemsBatch, queries: QueryBatch, k: int) -> ItemsBatch:
+        """Slates of k, behind them what the first source would go on with."""
+        first = next(iter(self.models.values()))
+        more = first.candidates(queries, k + ranked.ids.shape[1])
+        ptr = np.concatenate([[0], np.cumsum((ranked.ids != PADDING).sum(axis=1))])
+        known = find_hits(more.ids, ptr.astype(np.int64), ranked.ids[ranked.ids != PADDING])
+        rest = np.where(known, PADDING, more.ids)
+        ids = np.concatenate([ranked.ids, rest], axis=1)
+        small = LEAST / (2 + np.arange(rest.shape[1], dtype=np.float32))
+        scores = np.concatenate([ranked.scores, np.broadcast_to(small, rest.shape)], axis=1)
+        order = np.argsort(ids == PADDING, axis=1, kind="stable")[:, :k]
+        ids = np.take_along_axis(ids, order, axis=1)
+        scores = np.take_along_axis(scores, order, axis=1)
+        return ItemsBatch(ids, np.where(ids == PADDING, np.float32(-np.inf), scores))
+
+    @cached_property
+    def linear(self) -> LinearModel | None:
+        """The part that gives exact reasons, if there is one."""
+        return next((m for m in self.models.values() if isinstance(m, LinearModel)), None)
+
+    def extended(self, features: Features) -> Self:
+        """The model with items appended that had no events when it was fitted.
+
+        Parts that cannot place an item by its words do not know them.
+
+        Args:
+            features: [N] rows of the new items, made with the vocabulary of the fit.
+        """
+        models = {
+            kind: m.extended(features) if isinstance(m, LinearModel | SequentialModel) else m
+            for kind, m in self.models.items()
+        }
+        counts = np.concatenate([self.ranker.counts, np.zeros(len(features), np.int64)])
+        return replace(self, models=models, ranker=self.ranker.over(counts))
+
+    def arrays(self) -> dict[str, Array]:
+        """What was learnt, as plain arrays for an artifact."""
+        found = {f"ranker.{name}": values for name, values in self.ranker.arrays().items()}
+        for kind, model in self.models.items():
+            found |= {f"{kind}.{name}": values for name, values in model.arrays().items()}
+        return found

@@ -1,0 +1,1 @@
+"""Scores of proposed items: several sources' words weighed together."""

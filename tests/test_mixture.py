@@ -1,0 +1,150 @@
+"""Several sources as one: fitted twice, weighed by what none of them saw."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from tests.worlds import crowd, shop, words_of
+
+from tailrec.candidates.content import Content
+from tailrec.candidates.linear import Linear
+from tailrec.candidates.neighbours import ItemKnn
+from tailrec.data.split import inner_split, leave_one_out
+from tailrec.dataset import Catalog, Dataset
+from tailrec.engine import Engine, EngineRecipe
+from tailrec.errors import RecipeError
+from tailrec.evaluation.report import evaluate
+from tailrec.features.build import FeatureRecipe
+from tailrec.items import PADDING
+from tailrec.mixture import LEAST, Mixture, MixtureModel
+
+PARTS = (Linear(ridge=5), ItemKnn(), Content())
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    """A crowd, the same for every test."""
+    return crowd(np.random.default_rng(5), n_users=300)
+
+
+def fitted(recipe: Mixture, data: Dataset) -> MixtureModel:
+    """The recipe's model, always from the same seed."""
+    return recipe.fit(data, words_of(data), rng=np.random.default_rng(3))
+
+
+def engine_of(recipe: Mixture | Linear, data: Dataset) -> Engine:
+    """An engine with words alone."""
+    return EngineRecipe(source=recipe, features=FeatureRecipe(encode=False)).fit(data)
+
+
+def test_parts_do_not_see_what_the_ranker_learns_from(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Dataset] = []
+    plain = ItemKnn.fit
+
+    def noted(self: ItemKnn, known: Dataset, *rest: Any, **more: Any) -> Any:
+        seen.append(known)
+        return plain(self, known, *rest, **more)
+
+    monkeypatch.setattr(ItemKnn, "fit", noted)
+    fitted(Mixture(parts=PARTS), data)
+    inner, whole = seen
+    split = inner_split(data, "all")
+    assert inner.n_events == split.train.n_events < data.n_events
+    assert whole.n_events == data.n_events
+    target = set(zip(np.repeat(split.users, np.diff(split.target_ptr)), split.target, strict=True))
+    assert not target & set(zip(inner.user, inner.item, strict=True))
+
+
+def test_a_mixture_is_no_worse_than_its_parts() -> None:
+    """One source is blind to words, one to behaviour; some people are told by either."""
+    rng = np.random.default_rng(1)
+    titles = [f"kind{n % 6} thing{n}" for n in range(60)]
+    by_word = [
+        rng.permutation(np.arange(60)[np.arange(60) % 6 == g])[:5]
+        for g in rng.integers(6, size=150)
+    ]
+    by_habit = [rng.permutation(np.arange(10) * 6 + np.arange(10) % 6)[:5] for _ in range(150)]
+    split = leave_one_out(shop([*map(list, by_word), *map(list, by_habit)], titles))
+    features = words_of(split.train)
+    masks: dict[str, Any] = {}
+    figure = {}
+    for recipe in (
+        ItemKnn(),
+        Content(neighbours=59),
+        Mixture(parts=(ItemKnn(), Content(neighbours=59))),
+    ):
+        model = recipe.fit(split.train, features, rng=np.random.default_rng(0))
+        figure[recipe.kind] = evaluate(split, model.candidates, masks=masks).figures["ndcg@10"]
+    assert figure["mixture"] >= 0.98 * max(figure["itemknn"], figure["content"])
+
+
+def test_beyond_the_pool_the_first_source_goes_on(data: Dataset) -> None:
+    model = fitted(Mixture(parts=PARTS, depth=4), data)
+    queries = data.queries()
+    whole = model.candidates(queries, 40)
+    pool = model.pools(queries)
+    first = model.models["linear"].candidates(queries, 40)
+    for row in range(len(queries)):
+        own, scores = whole[row].ids, whole[row].scores
+        known = set(pool[row].ids.tolist())
+        assert set(own[: len(known)].tolist()) == known
+        rest = [item for item in first[row].ids.tolist() if item not in known]
+        assert own[len(known) :].tolist() == rest[: len(own) - len(known)]
+        assert (scores[len(known) :] < LEAST).all()
+        assert (scores[: len(known)] >= LEAST).all()
+
+
+def test_too_little_to_learn_from_weighs_all_alike() -> None:
+    two = shop([[0, 1], [1]], ["red thing", "red ball", "blue ball"])
+    model = fitted(Mixture(parts=PARTS), two)
+    assert (model.ranker.weights == 1).all()
+    assert (model.candidates(two.queries(), 1).ids[:, 0] != PADDING).any()
+
+
+def test_reasons_are_those_of_the_linear_part(data: Dataset) -> None:
+    engine = engine_of(Mixture(parts=PARTS), data)
+    query = engine.queries(data, np.array([3], np.int32))
+    item = engine.ids[engine.recommend(query, 1).ids[0, 0]]
+    found = engine.explain(query, item)
+    assert found.rank == 1
+    assert engine.linear is not None
+    alone = engine.linear.explain(query, engine.index[item])
+    np.testing.assert_array_equal(found.parts.behaviour, alone.behaviour)
+    without = engine_of(Mixture(parts=(ItemKnn(), Content())), data)
+    with pytest.raises(RecipeError, match="'mixture' gives no reasons"):
+        without.explain(query, item)
+
+
+def test_an_item_that_arrives_after_the_fit_is_recommended_by_its_words() -> None:
+    rng = np.random.default_rng(1)
+    kinds = [np.flatnonzero(np.arange(60) % 6 == kind) for kind in rng.integers(6, size=150)]
+    titles = [f"kind{n % 6} thing{n}" for n in range(60)]
+    data = shop([rng.permutation(kind)[:5].tolist() for kind in kinds], titles)
+    table = data.catalog.table
+    twin = table.head(1).with_columns(item_id=pl.lit("twin"))
+    grown = Catalog(table.vstack(twin))
+    had = np.unique(data.user[data.item == 0]).astype(np.int32)
+    found = {}
+    for recipe in (PARTS[0], Mixture(parts=PARTS)):
+        wider = engine_of(recipe, data).with_items(grown)
+        assert wider.ids[-1] == "twin"
+        slates = wider.recommend(wider.queries(data, had), 20).ids
+        found[recipe.kind] = float((slates == len(table)).any(axis=1).mean())
+    assert found["mixture"] >= 0.8 * found["linear"] > 0
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ([], "one source or more"),
+        ([{"kind": "content"}, {"kind": "content"}], "one of each kind"),
+        ([{"kind": "linear", "privacy": {"epsilon": 1.0}}], "leave out privacy"),
+        ([{"kind": "mixture"}], "mixture"),
+    ],
+)
+def test_what_a_mixture_cannot_be_of_is_refused(parts: list[dict[str, Any]], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        Mixture.parse({"parts": parts})
