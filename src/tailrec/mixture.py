@@ -28,6 +28,7 @@ from tailrec.errors import DataError
 from tailrec.hits import find_hits
 from tailrec.items import PADDING, Array, ItemsBatch, QueryBatch
 from tailrec.ranking.blend import Blend, BlendModel
+from tailrec.ranking.greedy import Greedy
 from tailrec.ranking.lesson import Lesson
 from tailrec.ranking.pools import names_of, pooled
 from tailrec.recipe import Recipe
@@ -37,6 +38,8 @@ AnyPart = Annotated[
     Linear | Content | ItemKnn | Ease | Als | Popular | Sequential, Field(discriminator="kind")
 ]
 """What a mixture may be of; of each kind one."""
+
+AnyRanker = Annotated[Blend | Greedy, Field(discriminator="kind")]
 
 LEAST: Final = 1e-3
 """Scores of what no source proposed among its first are below it."""
@@ -56,7 +59,7 @@ class Mixture(Recipe):
     parts: tuple[AnyPart, ...] = (Linear(), Sequential(), Content(), ItemKnn())
     depth: int = Field(default=100, ge=1)
     requests: int = Field(default=12_000, ge=1)
-    ranker: Blend = Blend()
+    ranker: AnyRanker = Blend()
 
     @field_validator("parts")
     @classmethod

@@ -21,6 +21,7 @@ from tailrec.dataset import Dataset, Features
 from tailrec.items import PADDING, ItemsBatch
 from tailrec.mixture import Mixture
 from tailrec.ranking.blend import Blend
+from tailrec.ranking.greedy import Greedy
 from tailrec.recipe import Recipe
 
 QUICK_SEQUENCE = Sequential(
@@ -38,6 +39,7 @@ PERSONAL = [
     Linear(ridge=5, tilt=0.1, half_life_days=9),
     Linear(ridge=5, prior=0.2),
     Mixture(parts=(Linear(ridge=5), ItemKnn(), Content())),
+    Mixture(parts=(Linear(ridge=5), ItemKnn()), ranker=Greedy(rounds=5)),
     Mixture(parts=(ItemKnn(), QUICK_SEQUENCE), depth=12, ranker=Blend(items=(), histories=())),
     QUICK_SEQUENCE,
     Sequential(width=8, blocks=1, ahead=0.9, own=100, negatives=8, adjust=0.3, course=QUICK),

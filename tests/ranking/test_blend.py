@@ -8,6 +8,7 @@ import pytest
 from tailrec.errors import RecipeError
 from tailrec.items import Array, Int64Array, ItemsBatch, QueryBatch
 from tailrec.ranking.blend import Blend
+from tailrec.ranking.greedy import Greedy
 from tailrec.ranking.lesson import Lesson
 from tailrec.ranking.logit import Choices, Weights
 from tailrec.ranking.pools import SCORE, names_of, pooled
@@ -139,6 +140,24 @@ def test_the_likeliest_weights_are_found() -> None:
     assert found.by_class[0, 0] == pytest.approx(np.log(3), abs=1e-3)
     drawn = choices.best(Weights.even(1, 1), 100.0)
     assert drawn.by_class[0, 0] == pytest.approx(1, abs=1e-2)
+
+
+def test_greedy_takes_the_better_sources_oftener(rng: np.random.Generator) -> None:
+    learnt = lesson(rng)
+    model = Greedy().fit(learnt, rng=rng)
+    (whole,) = model.shares()
+    assert whole["noise"] < 0.15 < min(whole["behaviour"], whole["words"])
+    alone = [
+        learnt.figures(learnt.pools.columns[SCORE + name]).means[0]
+        for name in ("behaviour", "words", "noise")
+    ]
+    assert learnt.figures(model.values(learnt.queries, learnt.pools)).means[0] > max(alone)
+    restored = Greedy().restore(model.arrays(), model.names)
+    np.testing.assert_array_equal(
+        restored.values(learnt.queries, learnt.pools), model.values(learnt.queries, learnt.pools)
+    )
+    blind = replace(learnt, right=np.zeros_like(learnt.right))
+    assert (Greedy().fit(blind, rng=rng).weights == 1).all()
 
 
 def test_bounds_that_do_not_rise_are_refused() -> None:

@@ -103,8 +103,7 @@ class Blend(Recipe):
     def _learnt(self, lesson: Lesson, lean: float) -> "BlendModel":
         """Weights of all requests together, then of each class of histories."""
         names, kind = columns_of(lesson.pools), self.kinds(lesson.counts)
-        some = replace(lesson, pools=lesson.pools.first(self.depth))
-        some = replace(some, right=lesson.right[:, : self.depth])
+        some = lesson.first(self.depth)
         said, real = stacked(some.pools, names), some.pools.ids != PADDING
         counts = some.right * np.where(lesson.tail[some.pools.ids], lean, 1.0)
         kinds = kind[some.pools.ids]

@@ -75,6 +75,10 @@ class Lesson:
             n_tail=self.n_tail[rows],
         )
 
+    def first(self, depth: int) -> Self:
+        """The same with the first places of each pool alone."""
+        return replace(self, pools=self.pools.first(depth), right=self.right[:, :depth])
+
     def figures(self, scores: Float32Array | Float64Array) -> "Figures":
         """NDCG@10 of the pools in the order of some scores [B, P]."""
         falling: Float64Array = np.where(self.pools.ids == PADDING, np.inf, -scores)
