@@ -1,0 +1,239 @@
+"""The chance that somebody who looks at an item clicks it, or buys it, learnt from impressions.
+
+An item at place k is clicked with the chance that the place is looked at times the item's own: the
+first is given, the second is learnt by boosted trees from what is known of person, item and moment,
+under the likelihood of both together. So a place low in the slate, where few look, does not make
+what stands there worse. A rising curve, learnt on impressions apart, makes the chances true.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.random import Generator
+from pydantic import Field
+from scipy.special import expit, logit
+
+from tailrec.artifact import under
+from tailrec.errors import DataError
+from tailrec.items import Array, BoolArray, Float32Array, Float64Array, Int32Array
+from tailrec.ranking.calibrate import Calibration, Way, calibrated
+from tailrec.recipe import Recipe
+
+_FEWEST: Final = 10
+"""Clicks below which nothing is told apart: everything has the mean."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Impressions:
+    """What was shown where, and what came of it.
+
+    Attributes:
+        known: float32 [N, F], of person, item and moment; NaN where something is not known.
+        position: int32 [N], places from 1, the top.
+        clicked: bool [N].
+        attention: float64 [K], chance that each place is looked at, in (0, 1]; places beyond have
+            that of the last.
+
+    Raises:
+        DataError: lengths differ, a place is below 1, or attention is not in (0, 1].
+    """
+
+    known: Float32Array
+    position: Int32Array
+    clicked: BoolArray
+    attention: Float64Array
+
+    def __post_init__(self) -> None:
+        lengths = {"position": len(self.position), "clicked": len(self.clicked)}
+        if self.known.ndim != 2 or set(lengths.values()) != {len(self.known)}:
+            raise DataError(f"known is {self.known.shape}; position and clicked are of {lengths}")
+        if self.position.min(initial=1) < 1:
+            raise DataError(f"a place is {self.position.min()}; the top is 1")
+        low, high = self.attention.min(initial=np.inf), self.attention.max(initial=-np.inf)
+        if not 0 < low <= high <= 1:
+            raise DataError(f"attention lies in {low}..{high}; it must lie in (0, 1]")
+
+    def __len__(self) -> int:
+        return len(self.clicked)
+
+    @property
+    def looked(self) -> Float64Array:
+        """float64 [N], chance that each was looked at."""
+        looked: Float64Array = self.attention[np.minimum(self.position, len(self.attention)) - 1]
+        return looked
+
+    def take(self, rows: Array) -> "Impressions":
+        """Some of them."""
+        return Impressions(
+            self.known[rows], self.position[rows], self.clicked[rows], self.attention
+        )
+
+
+class Ctr(Recipe):
+    """Options of the trees.
+
+    Attributes:
+        trees: how many, at most.
+        rate: what each adds.
+        leaves: of a tree.
+        least: impressions of a leaf.
+        held_out: share of the impressions that the curve is learnt on, and that says how many
+            trees are enough.
+        patience: trees without a gain there after which no more are added.
+        calibration: `isotonic`, or `platt` for few impressions.
+    """
+
+    kind: Literal["trees"] = "trees"
+    trees: int = Field(default=400, ge=1)
+    rate: float = Field(default=0.05, gt=0, le=1)
+    leaves: int = Field(default=15, ge=2)
+    least: int = Field(default=100, ge=1)
+    held_out: float = Field(default=0.25, gt=0, lt=1)
+    patience: int = Field(default=20, ge=1)
+    calibration: Way = "isotonic"
+
+    def fit(self, data: Impressions, *, rng: Generator) -> "CtrModel":
+        """Learn the chances.
+
+        Args:
+            data: at least one impression. With fewer than ten clicks everything has the mean
+                chance; without any, half a click among all that was looked at.
+            rng: draws what is held out, and the trees' seed.
+
+        Raises:
+            DataError: there is no impression.
+
+        Source:
+            Friedman 2001, doi:10.1214/aos/1013203451, under the position-based model of Craswell
+            et al. 2008, doi:10.1145/1341531.1341545.
+        """
+        if not len(data):
+            raise DataError("there is no impression to learn from; log what is shown")
+        held = rng.random(len(data)) < self.held_out
+        own, other = data.take(~held), data.take(held)
+        seed = int(rng.integers(2**31))
+        if min(own.clicked.sum(), other.clicked.sum()) < _FEWEST:
+            return CtrModel(self, data.known.shape[1], _mean(data), b"", None)
+        start = float(logit(_mean(own)))
+        trees = self._boosted(own, other, start, seed)
+        odds = start + trees.predict(other.known, num_threads=1)
+        curve = calibrated(odds, other.clicked, other.looked, self.calibration)
+        text = trees.model_to_string(num_iteration=trees.best_iteration).encode()
+        return CtrModel(self, data.known.shape[1], float(expit(start)), text, curve)
+
+    def restore(self, arrays: Mapping[str, Array]) -> "CtrModel":
+        """The model that gave these arrays."""
+        curve = under(arrays, "curve.")
+        return CtrModel(
+            self,
+            int(arrays["width"][0]),
+            float(arrays["mean"][0]),
+            arrays["trees"].tobytes(),
+            Calibration.from_arrays(curve) if curve else None,
+        )
+
+    def _boosted(self, own: Impressions, other: Impressions, start: float, seed: int) -> Any:
+        import lightgbm  # slow to load, and seldom needed
+
+        def slopes(odds: Float64Array, _: Any) -> tuple[Float64Array, Float64Array]:
+            return _slopes(start + odds, own.clicked, own.looked)
+
+        def loss(odds: Float64Array, _: Any) -> tuple[str, float, bool]:
+            click = other.looked * expit(start + odds)
+            each = np.where(other.clicked, np.log(click), np.log1p(-click))
+            return "loss", -float(each.mean()), False
+
+        learn, judge = (
+            lightgbm.Dataset(part.known, part.clicked.astype(np.float32)) for part in (own, other)
+        )
+        options = {
+            "objective": slopes,
+            "learning_rate": self.rate,
+            "num_leaves": self.leaves,
+            "min_data_in_leaf": self.least,
+            "seed": seed,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbose": -1,
+        }
+        return lightgbm.train(
+            options,
+            learn,
+            num_boost_round=self.trees,
+            valid_sets=[judge],
+            feval=loss,
+            callbacks=[lightgbm.early_stopping(self.patience, verbose=False)],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class CtrModel:
+    """Learnt chances.
+
+    Attributes:
+        recipe: the options it was fitted with.
+        width: F, numbers known of a case.
+        mean: chance of all that were looked at.
+        trees: as LightGBM writes them; empty where there were too few clicks.
+        curve: from log-odds to chances; None where there are no trees.
+    """
+
+    recipe: Ctr
+    width: int
+    mean: float
+    trees: bytes
+    curve: Calibration | None
+
+    def probability(self, known: Float32Array) -> Float64Array:
+        """float64 [N], chance of a click by somebody who looks, in (0, 1).
+
+        Args:
+            known: float32 [N, F], as for the fit.
+
+        Raises:
+            DataError: F differs.
+        """
+        if known.ndim != 2 or known.shape[1] != self.width:
+            raise DataError(f"known is {known.shape}; [N, {self.width}] was learnt from")
+        if self.curve is None or not len(known):
+            return np.full(len(known), self.mean)
+        return self.curve(float(logit(self.mean)) + self._booster.predict(known, num_threads=1))
+
+    @cached_property
+    def _booster(self) -> Any:
+        import lightgbm
+
+        return lightgbm.Booster(model_str=self.trees.decode())
+
+    def arrays(self) -> dict[str, Array]:
+        """What was learnt, as plain arrays for an artifact."""
+        found: dict[str, Array] = {
+            "width": np.array([self.width]),
+            "mean": np.array([self.mean]),
+            "trees": np.frombuffer(self.trees, np.uint8),
+        }
+        if self.curve is not None:
+            found |= {f"curve.{name}": values for name, values in self.curve.arrays().items()}
+        return found
+
+
+def _mean(data: Impressions) -> float:
+    """Clicks among all that was looked at; at least half a click, and less than all."""
+    looked = float(data.looked.sum())
+    return float(np.clip(data.clicked.sum() / looked, 0.5 / (looked + 1), 1 - 0.5 / (looked + 1)))
+
+
+def _slopes(
+    odds: Float64Array, clicked: BoolArray, looked: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Slope and curvature of minus the log-likelihood in the log-odds of those who look.
+
+    The curvature is the expected one, which is never below 0.
+    """
+    chance = expit(odds)
+    click = np.minimum(looked * chance, 1 - 1e-9)
+    slope = np.where(clicked, chance - 1, click * (1 - chance) / (1 - click))
+    return slope, click * np.square(1 - chance) / (1 - click)
