@@ -1,5 +1,6 @@
 """Several sources as one: fitted twice, weighed by what none of them saw."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -104,18 +105,33 @@ def test_too_little_to_learn_from_weighs_all_alike() -> None:
     assert (model.candidates(two.queries(), 1).ids[:, 0] != PADDING).any()
 
 
-def test_reasons_are_those_of_the_linear_part(data: Dataset) -> None:
-    engine = engine_of(Mixture(parts=PARTS), data)
+@pytest.mark.parametrize("tail", [0.0, 0.4])
+def test_reasons_add_up_to_the_score(data: Dataset, tail: float) -> None:
+    engine = engine_of(Mixture(parts=PARTS, depth=8), data)
+    assert isinstance(engine.model, MixtureModel)
+    # Whatever was learnt: all columns count.
+    ranker = replace(engine.model.ranker, weights=np.ones_like(engine.model.ranker.weights))
+    engine = replace(engine, model=replace(engine.model, ranker=ranker))
+    for user in (3, 40, 41):
+        query = engine.queries(data, np.array([user], np.int32), tail=tail)
+        slate = engine.model.candidates(query, 30)[0]
+        for rank, (number, score) in enumerate(zip(slate.ids, slate.scores, strict=True)):
+            found = engine.explain(query, engine.ids[number])
+            assert found.rank == rank + 1
+            assert found.parts.score == pytest.approx(score, abs=1e-5)
+            if rank == 0:
+                assert found.parts.others.keys() == {"linear", "itemknn", "content", "base"}
+                assert found.parts.behaviour.sum() > 0
+    seen = engine.explain(query, engine.ids[query.item[0]])
+    assert seen.excluded
+    assert seen.parts.others == {}
+
+
+def test_without_a_linear_part_there_are_no_reasons(data: Dataset) -> None:
+    engine = engine_of(Mixture(parts=(ItemKnn(), Content())), data)
     query = engine.queries(data, np.array([3], np.int32))
-    item = engine.ids[engine.recommend(query, 1).ids[0, 0]]
-    found = engine.explain(query, item)
-    assert found.rank == 1
-    assert engine.linear is not None
-    alone = engine.linear.explain(query, engine.index[item])
-    np.testing.assert_array_equal(found.parts.behaviour, alone.behaviour)
-    without = engine_of(Mixture(parts=(ItemKnn(), Content())), data)
     with pytest.raises(RecipeError, match="'mixture' gives no reasons"):
-        without.explain(query, item)
+        engine.explain(query, "i0")
 
 
 def test_an_item_that_arrives_after_the_fit_is_recommended_by_its_words() -> None:

@@ -177,11 +177,12 @@ class Engine:
         return ItemsBatch(ids, scores)
 
     @property
-    def linear(self) -> LinearModel | None:
-        """The model that gives exact reasons: the source itself, or a part of a mixture."""
-        if isinstance(self.model, MixtureModel):
-            return self.model.linear
-        return self.model if isinstance(self.model, LinearModel) else None
+    def explains(self) -> LinearModel | MixtureModel | None:
+        """The model, if it splits scores into exact parts: a linear one, or a mixture with one."""
+        model = self.model
+        if isinstance(model, MixtureModel) and model.linear is not None:
+            return model
+        return model if isinstance(model, LinearModel) else None
 
     @property
     def spent(self) -> Spent | None:
@@ -293,7 +294,7 @@ class Engine:
             UnknownItem: the engine does not know the item.
             RecipeError: the engine's source gives no reasons.
         """
-        if self.linear is None:
+        if self.explains is None:
             kind = self.recipe.source.kind
             raise RecipeError(
                 f"source {kind!r} gives no reasons; fit kind 'linear', or a mixture with it"
@@ -307,7 +308,7 @@ class Engine:
         rank = int(place[0]) + 1 if len(place) else None
         hidden = query.hidden is not None and query.hidden[item]
         excluded = bool(hidden or np.isin(item, query.exclude))
-        return Explanation(item_id, rank, excluded, self.linear.explain(query, item))
+        return Explanation(item_id, rank, excluded, self.explains.explain(query, item))
 
     def with_items(self, catalog: Catalog) -> "Engine":
         """The engine, knowing every item of a catalogue; those it knew stay as they were.

@@ -18,7 +18,7 @@ from tailrec.artifact import under
 from tailrec.candidates.als import Als
 from tailrec.candidates.content import Content
 from tailrec.candidates.ease import Ease
-from tailrec.candidates.linear import Linear, LinearModel
+from tailrec.candidates.linear import Contributions, Linear, LinearModel
 from tailrec.candidates.neighbours import ItemKnn
 from tailrec.candidates.popular import Popular
 from tailrec.candidates.sequence import Sequential, SequentialModel
@@ -30,7 +30,7 @@ from tailrec.items import PADDING, Array, ItemsBatch, QueryBatch
 from tailrec.ranking.blend import Blend, BlendModel
 from tailrec.ranking.greedy import Greedy
 from tailrec.ranking.lesson import Lesson
-from tailrec.ranking.pools import names_of, pooled
+from tailrec.ranking.pools import SCORE, between, names_of, pooled, source_of
 from tailrec.recipe import Recipe
 from tailrec.tail.segments import is_tail
 
@@ -177,6 +177,51 @@ class MixtureModel:
     def linear(self) -> LinearModel | None:
         """The part that gives exact reasons, if there is one."""
         return next((m for m in self.models.values() if isinstance(m, LinearModel)), None)
+
+    def explain(self, query: QueryBatch, item: int) -> Contributions:
+        """The exact parts of an item's score for one person.
+
+        What the linear part says is split as it splits it itself; what else counts for the item is
+        in `others`. For what no source proposes among its first, the parts are the first source's,
+        at the scale of its score in the slate; for what is not shown at all, at their own scale.
+
+        Args:
+            query: a batch of one request.
+            item: catalogue number.
+
+        Raises:
+            ValueError: no part is linear.
+        """
+        if self.linear is None:
+            raise ValueError("only a linear part gives reasons; this mixture has none")
+        own, pools = self.linear.explain(query, item), self.pools(query)
+        place = np.flatnonzero(pools.ids[0] == item)
+        if not len(place):
+            shown = self.candidates(query, len(self.ranker.counts))[0]
+            score = shown.scores[shown.ids == item]
+            return own.times(float(score[0]) / own.score) if len(score) and own.score else own
+        given = self.ranker.given(query, pools)[0, place[0]]
+        others = dict.fromkeys(self.models, 0.0)
+        for name, value in zip(self.ranker.names, given.tolist(), strict=True):
+            others[source_of(name)] += value
+        factor = given[self.ranker.names.index(SCORE + "linear")] * self._slope(query, item)
+        own = own.times(float(factor))
+        others["linear"] -= own.score
+        ranked = self.ranker.score(query, pools)[0]
+        others["base"] = (
+            float(ranked.scores[ranked.ids == item][0]) - own.score - sum(others.values())
+        )
+        return replace(own, others=others)
+
+    def _slope(self, query: QueryBatch, item: int) -> float:
+        """By what share of its column a unit of the linear part's score changes it."""
+        proposed = self.models["linear"].candidates(query, self.recipe.depth)
+        at = proposed.ids[0] == item
+        real = proposed[0].scores
+        if not at.any() or real[0] == real[-1]:
+            return 0.0
+        floor = 1 / len(real)
+        return (1 - floor) / float(real[0] - real[-1]) / float(between(proposed)[0][at][0])
 
     def extended(self, features: Features) -> Self:
         """The model with items appended that had no events when it was fitted.

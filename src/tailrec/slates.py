@@ -102,6 +102,7 @@ def explained(
         "rank": why.rank,
         "score": why.parts.score,
         "popularity": why.parts.popularity,
+        "others": dict(why.parts.others),
         "excluded": why.excluded,
         "why": _in_words(why, len(engine.ids)),
     }
@@ -145,6 +146,11 @@ def _in_words(why: Explanation, n_items: int) -> str:
     place = f"place {why.rank:,} of {n_items:,}"
     parts = why.parts
     text, behaviour = float(parts.text.sum()), float(parts.behaviour.sum())
+    if parts.others:
+        listed = sorted(parts.others.items(), key=lambda one: -one[1])
+        own = [("words and meaning, linear", text), ("what people had together, linear", behaviour)]
+        said = ", ".join(f"{name} {value:+.3f}" for name, value in [*own, *listed])
+        return f"{place}; {said}"
     if min(text, behaviour) >= 0:
         told = (
             f"{text / parts.score:.0%} of the score from likeness of words and meaning, "
@@ -172,7 +178,7 @@ def check_dials(stand: Assortment, tail: float, diversity: float, method: Method
     """
     engine = stand.engine
     kind = engine.recipe.source.kind
-    if tail and kind != "linear":
+    if tail and kind not in ("linear", "mixture"):
         raise RecipeError(f"source {kind!r} cannot lean to the tail; fit kind 'linear' for that")
     if not diversity:
         return

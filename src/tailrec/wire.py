@@ -323,11 +323,13 @@ class Rerank(Context):
 
 
 class Reason(Body):
-    """What one past item, or being popular, gave to a score; the parts add up to it."""
+    """What one past item, being popular or another source gave to a score; all add up to it."""
 
     item_id: str | None
     behaviour: float
     text: float
+    source: str | None = None
+    other: float = 0.0
 
 
 class SlateItem(Body):

@@ -8,7 +8,7 @@ on top: being popular speaks for an item, and most with those who did little yet
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Literal, NamedTuple, Self
 
@@ -173,17 +173,31 @@ class Contributions:
         behaviour: float32 [H], what co-behaviour with each past item gave.
         text: float32 [H], what likeness of words and meaning gave.
         popularity: what being popular gave, whatever the history.
+        others: what else gave something, by name: in a mixture the other sources, and `base`, what
+            all items of the kind have.
     """
 
     ids: Int32Array
     behaviour: Float32Array
     text: Float32Array
     popularity: float
+    others: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
         """The score these parts add up to."""
-        return float(self.behaviour.sum() + self.text.sum()) + self.popularity
+        own = float(self.behaviour.sum() + self.text.sum()) + self.popularity
+        return own + sum(self.others.values())
+
+    def times(self, factor: float) -> "Contributions":
+        """All parts, that many times as large."""
+        return Contributions(
+            self.ids,
+            self.behaviour * np.float32(factor),
+            self.text * np.float32(factor),
+            self.popularity * factor,
+            {name: value * factor for name, value in self.others.items()},
+        )
 
 
 @dataclass(frozen=True)

@@ -53,16 +53,16 @@ class Sequential(Recipe):
     blocks: int = Field(default=2, ge=1)
     heads: int = Field(default=2, ge=1)
     length: int = Field(default=50, ge=1)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     own: float = Field(default=10.0, gt=0)
     left_out: float = Field(default=0.3, ge=0, lt=1)
-    ahead: float = Field(default=0.3, ge=0, lt=1)
+    ahead: float = Field(default=0.0, ge=0, lt=1)
     negatives: int = Field(default=2048, ge=1)
     adjust: float = Field(default=0.0, ge=-1, le=1)
     events: int = Field(default=1024, ge=1)
     held_out: int = Field(default=1000, ge=0)
     course: Course = Course(
-        steps=4000, rate=2e-3, weight_decay=0.05, check_every=250, patience=4, keep_every=1000
+        steps=3000, rate=2e-3, weight_decay=0.3, check_every=500, keep_every=1000
     )
 
     @model_validator(mode="after")

@@ -27,7 +27,7 @@ from tailrec.items import (
 )
 from tailrec.ranking.lesson import Lesson
 from tailrec.ranking.logit import Choices, Weights, scored
-from tailrec.ranking.pools import columns_of, sorted_pool, stacked
+from tailrec.ranking.pools import columns_of, sorted_pool, source_of, stacked
 from tailrec.recipe import Recipe
 
 LEANS: Final = (1.0, 1.5, 2.0, 3.0, 4.0)
@@ -190,13 +190,20 @@ class BlendModel:
             out[own] = scored(Weights(self.weights[one], self.offset[one]), said[own], kind[own])
         return out
 
+    def given(self, queries: QueryBatch, pools: ItemsBatch) -> Float64Array:
+        """float64 [B, P, F], what each column gives; with the offset they sum up to `values`."""
+        history = np.searchsorted(self.recipe.histories, np.diff(queries.ptr), side="right")
+        kind = self.kind[pools.ids]
+        weights: Float64Array = self.weights[history[:, None], kind]
+        return weights * stacked(pools, self.names)
+
     def over(self, counts: Int64Array) -> "BlendModel":
         """The same weights for items whose events are counted anew; there may be more items."""
         return replace(self, kind=self.recipe.kinds(counts), counts=counts)
 
     def shares(self) -> list[dict[str, Any]]:
         """What each source counts, in shares, for each class of histories and items."""
-        sources = list(dict.fromkeys(name.split(" of ", 1)[1] for name in self.names))
+        sources = list(dict.fromkeys(map(source_of, self.names)))
         told = []
         for history, by_class in zip(_ranges(self.recipe.histories), self.weights, strict=True):
             for items, own in zip(_ranges(self.recipe.items), by_class, strict=True):
@@ -204,7 +211,7 @@ class BlendModel:
                     source: sum(
                         float(weight)
                         for name, weight in zip(self.names, own, strict=True)
-                        if name.split(" of ", 1)[1] == source
+                        if source_of(name) == source
                     )
                     for source in sources
                 }

@@ -63,6 +63,11 @@ def names_of(sources: Iterable[str]) -> tuple[str, ...]:
     return tuple(prefix + source for source in sources for prefix in (SCORE, RANK))
 
 
+def source_of(column: str) -> str:
+    """Which source a column is of."""
+    return column.removeprefix(SCORE).removeprefix(RANK)
+
+
 def columns_of(pools: ItemsBatch) -> tuple[str, ...]:
     """Names of the columns that say what sources say, in their order."""
     return tuple(name for name in pools.columns if name.startswith((SCORE, RANK)))

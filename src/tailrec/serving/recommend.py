@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from tailrec import columns as c
 from tailrec.arrange import SOURCE, SOURCES
-from tailrec.candidates.linear import Contributions, LinearModel
+from tailrec.candidates.linear import Contributions
 from tailrec.items import Items
 from tailrec.person import history_of
 from tailrec.reranking.auction import CHARGE, SPONSORED
@@ -97,14 +97,15 @@ def _recommended(caller: Caller, body: Recommend, started: float, known: Known) 
 
 def reasons_of(asked: Asked, number: int) -> Contributions | None:
     """What gave an item its score; None where the model gives no reasons."""
-    engine = asked.standing.stand.engine
-    if not isinstance(engine.model, LinearModel):
-        return None
-    return engine.model.explain(asked.query, number)
+    model = asked.standing.stand.engine.explains
+    return None if model is None else model.explain(asked.query, number)
 
 
 def told_reasons(asked: Asked, parts: Contributions) -> list[Reason]:
-    """Reasons by item id, and what being popular gave; they add up to the score."""
+    """Reasons by item id, what being popular and, in a mixture, other sources gave.
+
+    They add up to the score.
+    """
     ids = asked.standing.stand.engine.ids
     told = [
         Reason(item_id=str(ids[number]), behaviour=float(behaviour), text=float(text))
@@ -112,6 +113,10 @@ def told_reasons(asked: Asked, parts: Contributions) -> list[Reason]:
     ]
     if parts.popularity:
         told.append(Reason(item_id=None, behaviour=float(parts.popularity), text=0.0))
+    told += [
+        Reason(item_id=None, behaviour=0.0, text=0.0, source=source, other=value)
+        for source, value in parts.others.items()
+    ]
     return told
 
 
