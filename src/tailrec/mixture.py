@@ -29,6 +29,7 @@ from tailrec.hits import find_hits
 from tailrec.items import PADDING, Array, ItemsBatch, QueryBatch
 from tailrec.ranking.blend import Blend, BlendModel
 from tailrec.ranking.greedy import Greedy
+from tailrec.ranking.lambdamart import LambdaMart, LambdaMartModel
 from tailrec.ranking.lesson import Lesson
 from tailrec.ranking.pools import SCORE, between, names_of, pooled, source_of
 from tailrec.recipe import Recipe
@@ -39,7 +40,7 @@ AnyPart = Annotated[
 ]
 """What a mixture may be of; of each kind one."""
 
-AnyRanker = Annotated[Blend | Greedy, Field(discriminator="kind")]
+AnyRanker = Annotated[Blend | Greedy | LambdaMart, Field(discriminator="kind")]
 
 LEAST: Final = 1e-3
 """Scores of what no source proposed among its first are below it."""
@@ -135,7 +136,7 @@ class MixtureModel:
 
     recipe: Mixture
     models: Mapping[str, Any]
-    ranker: BlendModel
+    ranker: BlendModel | LambdaMartModel
 
     def candidates(self, queries: QueryBatch, k: int) -> ItemsBatch:
         """The k best items a request; an empty history gives an empty row.
@@ -175,7 +176,9 @@ class MixtureModel:
 
     @cached_property
     def linear(self) -> LinearModel | None:
-        """The part that gives exact reasons, if there is one."""
+        """The part that gives exact reasons, if there is one and sums are what weighs it."""
+        if not isinstance(self.ranker, BlendModel):
+            return None
         return next((m for m in self.models.values() if isinstance(m, LinearModel)), None)
 
     def explain(self, query: QueryBatch, item: int) -> Contributions:
@@ -192,8 +195,8 @@ class MixtureModel:
         Raises:
             ValueError: no part is linear.
         """
-        if self.linear is None:
-            raise ValueError("only a linear part gives reasons; this mixture has none")
+        if self.linear is None or not isinstance(self.ranker, BlendModel):
+            raise ValueError("only weights over a linear part give reasons; this has none")
         own, pools = self.linear.explain(query, item), self.pools(query)
         place = np.flatnonzero(pools.ids[0] == item)
         if not len(place):

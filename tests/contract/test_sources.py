@@ -22,6 +22,7 @@ from tailrec.items import PADDING, ItemsBatch
 from tailrec.mixture import Mixture
 from tailrec.ranking.blend import Blend
 from tailrec.ranking.greedy import Greedy
+from tailrec.ranking.lambdamart import LambdaMart
 from tailrec.recipe import Recipe
 
 QUICK_SEQUENCE = Sequential(
@@ -40,6 +41,7 @@ PERSONAL = [
     Linear(ridge=5, prior=0.2),
     Mixture(parts=(Linear(ridge=5), ItemKnn(), Content())),
     Mixture(parts=(Linear(ridge=5), ItemKnn()), ranker=Greedy(rounds=5)),
+    Mixture(parts=(Linear(ridge=5), ItemKnn()), ranker=LambdaMart(fewest=5, trees=9, least=9)),
     Mixture(parts=(ItemKnn(), QUICK_SEQUENCE), depth=12, ranker=Blend(items=(), histories=())),
     QUICK_SEQUENCE,
     Sequential(width=8, blocks=1, ahead=0.9, own=100, negatives=8, adjust=0.3, course=QUICK),

@@ -7,11 +7,12 @@ import pytest
 
 from tailrec.errors import RecipeError
 from tailrec.items import Array, Int64Array, ItemsBatch, QueryBatch
-from tailrec.ranking.blend import Blend
+from tailrec.ranking.blend import Blend, BlendModel
 from tailrec.ranking.greedy import Greedy
+from tailrec.ranking.lambdamart import LambdaMart, LambdaMartModel, seen_by_trees
 from tailrec.ranking.lesson import Lesson
 from tailrec.ranking.logit import Choices, Weights
-from tailrec.ranking.pools import SCORE, names_of, pooled
+from tailrec.ranking.pools import SCORE, columns_of, names_of, pooled
 
 N_ITEMS, N_REQUESTS = 40, 900
 
@@ -158,6 +159,47 @@ def test_greedy_takes_the_better_sources_oftener(rng: np.random.Generator) -> No
     )
     blind = replace(learnt, right=np.zeros_like(learnt.right))
     assert (Greedy().fit(blind, rng=rng).weights == 1).all()
+
+
+def test_trees_trust_each_source_where_it_is_right(rng: np.random.Generator) -> None:
+    recipe = LambdaMart(fewest=300, least=20)
+    model = recipe.fit(lesson(rng), rng=rng)
+    assert isinstance(model, LambdaMartModel)
+    asked = lesson(np.random.default_rng(99))
+    figure = asked.figures(model.values(asked.queries, asked.pools)).means[0]
+    alone = [
+        asked.figures(asked.pools.columns[SCORE + name]).means[0]
+        for name in ("behaviour", "words", "noise")
+    ]
+    assert figure > 1.1 * max(alone)
+    ranked = model.score(asked.queries, asked.pools)
+    assert (ranked.scores > 0).all()
+    restored = recipe.restore(model.arrays(), model.names)
+    np.testing.assert_array_equal(restored.score(asked.queries, asked.pools).ids, ranked.ids)
+
+
+def test_trees_see_nothing_of_what_came_after(rng: np.random.Generator) -> None:
+    learnt = lesson(rng)
+    names = columns_of(learnt.pools)
+    seen = seen_by_trees(learnt.queries, learnt.pools, names, learnt.counts)
+    assert seen.shape == (*learnt.pools.ids.shape, len(names) + 2)
+    # Whatever the answers are, what is seen is the same; and no column tells them by itself.
+    turned = replace(learnt, right=learnt.right[::-1], n_targets=learnt.n_targets[::-1])
+    again = seen_by_trees(turned.queries, turned.pools, names, turned.counts)
+    np.testing.assert_array_equal(seen, again)
+    best = max(
+        learnt.figures(sign * seen[..., column]).means[0]
+        for column in range(seen.shape[-1])
+        for sign in (1, -1)
+    )
+    assert best < 0.9
+
+
+def test_with_few_answers_trees_give_way_to_weights(rng: np.random.Generator) -> None:
+    recipe = LambdaMart()
+    model = recipe.fit(lesson(rng), rng=rng)
+    assert isinstance(model, BlendModel)
+    assert isinstance(recipe.restore(model.arrays(), model.names), BlendModel)
 
 
 def test_bounds_that_do_not_rise_are_refused() -> None:

@@ -25,9 +25,10 @@ from tailrec.items import (
     ItemsBatch,
     QueryBatch,
 )
+from tailrec.ranking.lean import chosen
 from tailrec.ranking.lesson import Lesson
 from tailrec.ranking.logit import Choices, Weights, scored
-from tailrec.ranking.pools import columns_of, sorted_pool, source_of, stacked
+from tailrec.ranking.pools import columns_of, ranked, source_of, stacked
 from tailrec.recipe import Recipe
 
 LEANS: Final = (1.0, 1.5, 2.0, 3.0, 4.0)
@@ -78,21 +79,7 @@ class Blend(Recipe):
         del rng
         if not lesson.right.any():
             return self._learnt(lesson, LEANS[0])
-        even = np.arange(len(lesson)) % 2 == 0
-        halves = [np.flatnonzero(even), np.flatnonzero(~even)]
-        tried: list[tuple[float, float, float]] = []
-        for lean in LEANS if lesson.n_tail.any() else LEANS[:1]:
-            parts = []
-            for own, other in (halves, halves[::-1]):
-                model, asked = self._learnt(lesson.take(own), lean), lesson.take(other)
-                parts.append(asked.figures(model.values(asked.queries, asked.pools)))
-            overall = np.nanmean(np.concatenate([part.overall for part in parts]))
-            tail = np.concatenate([part.tail for part in parts])
-            known = tail[~np.isnan(tail)]
-            tried.append((float(overall), float(known.mean()) if len(known) else 0.0, lean))
-        enough = self.keep * max(overall for overall, _, _ in tried)
-        _, lean = max((tail, lean) for overall, tail, lean in tried if overall >= enough)
-        return self._learnt(lesson, lean)
+        return chosen(lesson, LEANS, self.keep, self._learnt)
 
     def restore(self, arrays: Mapping[str, Array], names: tuple[str, ...]) -> "BlendModel":
         """The model that gave these arrays, for pools with columns of these names."""
@@ -159,26 +146,8 @@ class BlendModel:
     lean: float
 
     def score(self, queries: QueryBatch, pools: ItemsBatch) -> ItemsBatch:
-        """The pools by the weighed sum, best first; scores are above 0.
-
-        With `queries.tail` α > 0 an item is moved down by α times the spread of the person's
-        scores times the share of its events in logarithms, so that those with few come forward.
-
-        Args:
-            queries: B requests.
-            pools: [B, P], with the columns of `pools.pooled`.
-        """
-        values, real = self.values(queries, pools), pools.ids != PADDING
-        high = values.max(axis=1, keepdims=True, initial=-np.inf, where=real)
-        low = values.min(axis=1, keepdims=True, initial=np.inf, where=real)
-        if queries.tail > 0:
-            popular = np.log1p(self.counts) / max(np.log1p(self.counts.max(initial=0)), 1e-9)
-            spread = np.where(np.isfinite(high), high - low, 0)
-            values = values - queries.tail * spread * popular[pools.ids]
-            low = values.min(axis=1, keepdims=True, initial=np.inf, where=real)
-        # Something speaks for everything that is proposed.
-        above = np.where(real, values - low, 0) + 1e-3
-        return sorted_pool(pools.ids, above.astype(np.float32), pools.columns)
+        """The pools by the weighed sum, best first; see `pools.ranked`."""
+        return ranked(queries, pools, self.values(queries, pools), self.counts)
 
     def values(self, queries: QueryBatch, pools: ItemsBatch) -> Float64Array:
         """float64 [B, P], the weighed sums; whatever at padding."""

@@ -5,7 +5,15 @@ from typing import Final
 
 import numpy as np
 
-from tailrec.items import PADDING, Array, Float32Array, Int64Array, ItemsBatch
+from tailrec.items import (
+    PADDING,
+    Array,
+    Float32Array,
+    Float64Array,
+    Int64Array,
+    ItemsBatch,
+    QueryBatch,
+)
 
 SCORE: Final = "score of "
 RANK: Final = "rank of "
@@ -99,6 +107,36 @@ def by_rank(batch: ItemsBatch) -> Float32Array:
     gain = 1 / np.log2(np.arange(batch.ids.shape[1]) + 2)
     ranked: Float32Array = np.where(batch.ids != PADDING, gain, 0).astype(np.float32)
     return ranked
+
+
+def ranked(
+    queries: QueryBatch,
+    pools: ItemsBatch,
+    values: Float64Array | Float32Array,
+    counts: Int64Array,
+) -> ItemsBatch:
+    """Pools by some values, best first; scores are above 0.
+
+    With `queries.tail` α > 0 an item is moved down by α times the spread of the person's values
+    times the share of its events in logarithms, so that those with few come forward.
+
+    Args:
+        queries: B requests.
+        pools: [B, P].
+        values: [B, P].
+        counts: int64 [I], training events of each item.
+    """
+    real = pools.ids != PADDING
+    low = values.min(axis=1, keepdims=True, initial=np.inf, where=real)
+    if queries.tail > 0:
+        high = values.max(axis=1, keepdims=True, initial=-np.inf, where=real)
+        popular = np.log1p(counts) / max(np.log1p(counts.max(initial=0)), 1e-9)
+        spread = np.where(np.isfinite(high), high - low, 0)
+        values = values - queries.tail * spread * popular[pools.ids]
+        low = values.min(axis=1, keepdims=True, initial=np.inf, where=real)
+    # Something speaks for everything that is proposed.
+    above = np.where(real, values - low, 0) + 1e-3
+    return sorted_pool(pools.ids, above.astype(np.float32), pools.columns)
 
 
 def sorted_pool(ids: Array, scores: Float32Array, columns: Mapping[str, Array]) -> ItemsBatch:
