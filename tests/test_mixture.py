@@ -11,6 +11,7 @@ from tests.worlds import crowd, shop, words_of
 from tailrec.candidates.content import Content
 from tailrec.candidates.linear import Linear
 from tailrec.candidates.neighbours import ItemKnn
+from tailrec.data.histories import settle_repeats
 from tailrec.data.split import inner_split, leave_one_out
 from tailrec.dataset import Catalog, Dataset
 from tailrec.engine import Engine, EngineRecipe
@@ -164,3 +165,20 @@ def test_an_item_that_arrives_after_the_fit_is_recommended_by_its_words() -> Non
 def test_what_a_mixture_cannot_be_of_is_refused(parts: list[dict[str, Any]], words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         Mixture.parse({"parts": parts})
+
+
+def test_the_latest_events_are_cut_off_before_repeats_are_settled() -> None:
+    """Somebody who buys an item again had it before, so it is no answer to learn from."""
+    rng = np.random.default_rng(0)
+    histories = [[*rng.permutation(12)[:6], 0, 1] for _ in range(80)]
+    whole = shop([list(map(int, history)) for history in histories], ["thing"] * 12)
+    settled = settle_repeats(whole, "last")
+    recipe = Mixture(parts=PARTS)
+    features = words_of(whole)
+    naive = recipe._lesson(settled, "all", features, 0)
+    right = recipe._lesson(whole, "last", features, 0)
+    again = [
+        np.isin(lesson.queries.item, [0, 1]).sum() / max(len(lesson), 1)
+        for lesson in (naive, right)
+    ]
+    assert again[0] < again[1]

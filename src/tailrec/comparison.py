@@ -271,7 +271,9 @@ class _Bench:
             for seed in range(self.recipe.seed, self.recipe.seed + n_seeds):
                 recipe = self.recipe.model_copy(update={"source": source, "seed": seed})
                 started = perf_counter()
-                engine = recipe.fit(self.split.train, features=self.features)
+                engine = recipe.fit(
+                    self.split.train, whole=self.split.whole, features=self.features
+                )
                 fit_seconds += (perf_counter() - started) / n_seeds
                 runs.append(self._evaluated(engine.recommend))
         costs = {

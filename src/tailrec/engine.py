@@ -85,6 +85,7 @@ class EngineRecipe(Recipe):
         self,
         data: Dataset,
         *,
+        whole: Dataset | None = None,
         features: FeatureModel | None = None,
         cache: Path | None = None,
         home: Path | None = None,
@@ -94,6 +95,7 @@ class EngineRecipe(Recipe):
 
         Args:
             data: histories over a catalogue.
+            whole: the same with every repeat; a mixture cuts its inner split from it.
             features: of the same catalogue, where they are there already.
             cache: folder of vectors made before; only new texts are encoded.
             home: folder of the shop, where its encoders are.
@@ -107,7 +109,12 @@ class EngineRecipe(Recipe):
             data.catalog, cache=cache, home=home, progress=progress
         )
         rng = np.random.default_rng(self.seed)
-        model = self.source.fit(data, known.features, rng=rng)
+        model: AnyModel
+        if isinstance(self.source, Mixture):
+            repeats = self.histories.repeats
+            model = self.source.fit(data, known.features, rng=rng, whole=whole, repeats=repeats)
+        else:
+            model = self.source.fit(data, known.features, rng=rng)
         newcomers, counts = self.newcomers.fit(data, known.features, rng=rng), data.item_counts
         if isinstance(model, LinearModel) and model.spent is not None:
             # The exact counts beside the noised ones would undo them.

@@ -231,7 +231,9 @@ def measure(
     if len(split) > asked.n_requests:
         split = split.take(np.sort(rng.choice(len(split), asked.n_requests, replace=False)))
     features = recipe.features.fit(data.catalog, cache=cache, home=home, progress=progress)
-    bench = Bench(recipe, split, recipe.engine().fit(split.train, features=features), rng)
+    bench = Bench(
+        recipe, split, recipe.engine().fit(split.train, whole=split.whole, features=features), rng
+    )
     _check_base(bench)
     left_out = _left_out(bench, asked)
     curves = [Curve(bench, knob) for knob in asked.knobs or KNOBS if knob not in left_out]

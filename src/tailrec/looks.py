@@ -77,7 +77,7 @@ def learn_looks(
     Raises:
         DataError: not a single response was found.
     """
-    engine = recipe.fit(inner.train, features=features)
+    engine = recipe.fit(inner.train, whole=inner.whole, features=features)
     rng = np.random.default_rng(recipe.seed)
     asked = inner
     if len(inner) > REQUESTS:

@@ -22,6 +22,7 @@ from tailrec.candidates.linear import Contributions, Linear, LinearModel
 from tailrec.candidates.neighbours import ItemKnn
 from tailrec.candidates.popular import Popular
 from tailrec.candidates.sequence import Sequential, SequentialModel
+from tailrec.data.histories import Repeats
 from tailrec.data.split import inner_split
 from tailrec.dataset import Dataset, Features
 from tailrec.errors import DataError
@@ -80,16 +81,29 @@ class Mixture(Recipe):
         ranker = self.ranker.restore(under(arrays, "ranker."), names_of(models))
         return MixtureModel(self, models, ranker)
 
-    def fit(self, data: Dataset, features: Features, *, rng: Generator) -> "MixtureModel":
+    def fit(
+        self,
+        data: Dataset,
+        features: Features,
+        *,
+        rng: Generator,
+        whole: Dataset | None = None,
+        repeats: Repeats = "all",
+    ) -> "MixtureModel":
         """Fit the parts without the latest events, learn to weigh them by these, fit them again.
 
         Args:
             data: histories.
             features: of every item of the catalogue.
             rng: draws the seeds of the parts and the requests.
+            whole: the same with every repeat, where `data` has one event of a user and item: which
+                of them is the last is not known before the latest events are cut off.
+            repeats: which event of `whole` stands for several.
         """
         seed = int(rng.integers(2**31))
-        ranker = self.ranker.fit(self._lesson(data, features, seed), rng=rng)
+        if whole is None:
+            whole, repeats = data, "all"
+        ranker = self.ranker.fit(self._lesson(whole, repeats, features, seed), rng=rng)
         models = self._fitted(data, features, seed)
         return MixtureModel(self, models, ranker.over(data.item_counts))
 
@@ -99,10 +113,10 @@ class Mixture(Recipe):
             for place, part in enumerate(self.parts)
         }
 
-    def _lesson(self, data: Dataset, features: Features, seed: int) -> Lesson:
+    def _lesson(self, data: Dataset, repeats: Repeats, features: Features, seed: int) -> Lesson:
         """Pools of the latest events' requests; none where there is too little to hold out."""
         try:
-            split = inner_split(data, "all")
+            split = inner_split(data, repeats)
         except DataError:
             return _nothing(data, [part.kind for part in self.parts])
         if len(split) > self.requests:

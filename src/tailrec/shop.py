@@ -307,7 +307,7 @@ class Shop:
             if tuned.stopped:  # a model nobody waited for is not to be served
                 raise KeyboardInterrupt
             recipe = recipe.model_copy(update={"source": tuned.chosen.source})
-        engine = recipe.fit(data, features=features)
+        engine = recipe.fit(data, whole=whole, features=features)
         card = self._card(data, engine, started, tuned)
         version = f"{started:%Y%m%dT%H%M%S.%f}-{engine.mark(card['data']['fingerprint'])[:6]}"
         again = self.recipe.due_days(whole)
