@@ -22,7 +22,7 @@ from sets import RESULTS, written
 from tailrec import columns as c
 from tailrec.candidates.linear import Linear
 from tailrec.data.histories import Histories, build_dataset
-from tailrec.dataset import Dataset, Features
+from tailrec.dataset import DAY_US, Dataset, Features
 from tailrec.evaluation.response import response
 from tailrec.features.build import FeatureRecipe
 from tailrec.items import PADDING, Array, Float32Array, ItemsBatch
@@ -136,7 +136,10 @@ def told(part: pl.DataFrame, propose: Any, data: Dataset, features: Features) ->
     }
     shown = ItemsBatch(item[:, None], np.ones((len(item), 1), np.float32), said)
     asof = part[c.TIMESTAMP].dt.epoch("us").to_numpy()
-    seen, _ = context(data.queries(people), shown, features, data.item_counts, asof)
+    queries = data.queries(people)
+    later = np.repeat((asof - data.now) / DAY_US, np.diff(queries.ptr)).astype(np.float32)
+    queries = replace(queries, days=queries.days + later)
+    seen, _ = context(queries, shown, features, data.item_counts, asof)
     return seen[:, 0]
 
 

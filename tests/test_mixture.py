@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from tests.worlds import crowd, shop, words_of
+from tests.worlds import crowd, quick, shop, words_of
 
 from tailrec.candidates.content import Content
 from tailrec.candidates.linear import Linear
 from tailrec.candidates.neighbours import ItemKnn
+from tailrec.candidates.popular import Popular
 from tailrec.data.histories import settle_repeats
 from tailrec.data.split import inner_split, leave_one_out
 from tailrec.dataset import Catalog, Dataset
@@ -182,3 +183,29 @@ def test_the_latest_events_are_cut_off_before_repeats_are_settled() -> None:
         for lesson in (naive, right)
     ]
     assert again[0] < again[1]
+
+
+def test_reasons_of_what_another_source_fills_in_are_that_source(data: Dataset) -> None:
+    engine = engine_of(Mixture(parts=(ItemKnn(), *PARTS[:1]), depth=3), data)
+    query = engine.queries(data, np.array([3], np.int32))
+    slate = engine.model.candidates(query, 30)[0]
+    found = engine.explain(query, engine.ids[slate.ids[-1]])
+    assert found.parts.score == pytest.approx(slate.scores[-1])
+    assert found.parts.others.keys() == {"itemknn"}
+
+
+def test_nobody_known_gets_an_empty_row_whatever_the_parts(data: Dataset) -> None:
+    model = fitted(Mixture(parts=(*PARTS, Popular())), data)
+    nobody = data.queries(np.array([-1], np.int32))
+    assert (model.candidates(nobody, 5).ids == PADDING).all()
+
+
+def test_an_engine_is_saved_as_it_was_fitted_whatever_came_later(data: Dataset) -> None:
+    recipe = Mixture(parts=(PARTS[0], quick("sequence")))
+    engine = engine_of(recipe, data)
+    twin = data.catalog.table.head(1).with_columns(item_id=pl.lit("twin"))
+    wider = engine.with_items(Catalog(data.catalog.table.vstack(twin)))
+    before, after = engine.artifact({}).arrays, wider.artifact({}).arrays
+    assert before.keys() == after.keys()
+    for name, values in before.items():
+        np.testing.assert_array_equal(values, after[name])

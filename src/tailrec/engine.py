@@ -102,8 +102,8 @@ class EngineRecipe(Recipe):
             progress: called while texts are encoded.
 
         Returns:
-            The engine; two fits of one recipe on the same data are identical, but for the noise of
-            `source.privacy` without a seed.
+            The engine; two fits of one recipe on the same data are identical on a CPU, but for the
+            noise of `source.privacy` without a seed.
         """
         known = features or self.features.fit(
             data.catalog, cache=cache, home=home, progress=progress
@@ -304,7 +304,8 @@ class Engine:
         if self.explains is None:
             kind = self.recipe.source.kind
             raise RecipeError(
-                f"source {kind!r} gives no reasons; fit kind 'linear', or a mixture with it"
+                f"source {kind!r} gives no reasons; fit kind 'linear', or a mixture with it whose "
+                "ranker is blend or greedy"
             )
         if item_id not in self.index:
             message = f"item {item_id!r} is not among the {len(self.ids)} of this model"

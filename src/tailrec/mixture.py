@@ -146,11 +146,13 @@ class MixtureModel:
         recipe: the options it was fitted with.
         models: the fitted sources, by kind, in the recipe's order.
         ranker: weighs what they say.
+        n_late: items that came after the fit; they are no part of the artifact.
     """
 
     recipe: Mixture
     models: Mapping[str, Any]
     ranker: BlendModel | LambdaMartModel
+    n_late: int = 0
 
     def candidates(self, queries: QueryBatch, k: int) -> ItemsBatch:
         """The k best items a request; an empty history gives an empty row.
@@ -164,14 +166,17 @@ class MixtureModel:
             [B, k], best first, scores above 0.
         """
         ranked = self.ranker.score(queries, self.pools(queries)).first(k)
-        if ranked.ids.shape[1] == k and (ranked.ids[:, -1] != PADDING).all():
-            return ItemsBatch(ranked.ids, ranked.scores)
-        return self._filled(ranked, queries, k)
+        if ranked.ids.shape[1] < k or (ranked.ids[:, -1] == PADDING).any():
+            ranked = self._filled(ranked, queries, k)
+        # What is popular is proposed to anybody; a mixture is for those who did something.
+        nobody = np.diff(queries.ptr)[:, None] == 0
+        ids = np.where(nobody, np.int32(PADDING), ranked.ids)
+        return ItemsBatch(ids, np.where(nobody, np.float32(-np.inf), ranked.scores))
 
     def pools(self, queries: QueryBatch) -> ItemsBatch:
-        """What the sources propose; see `ranking.pools.pooled`."""
-        depth = self.recipe.depth
-        return pooled({k: model.candidates(queries, depth) for k, model in self.models.items()})
+        """What the sources propose, which do not lean to the tail; see `ranking.pools.pooled`."""
+        level, depth = replace(queries, tail=0.0), self.recipe.depth
+        return pooled({k: model.candidates(level, depth) for k, model in self.models.items()})
 
     def _filled(self, ranked: ItemsBatch, queries: QueryBatch, k: int) -> ItemsBatch:
         """Slates of k, behind them what the first source would go on with."""
@@ -211,12 +216,18 @@ class MixtureModel:
         """
         if self.linear is None or not isinstance(self.ranker, BlendModel):
             raise ValueError("only weights over a linear part give reasons; this has none")
-        own, pools = self.linear.explain(query, item), self.pools(query)
+        own = self.linear.explain(replace(query, tail=0.0), item)
+        pools = self.pools(query)
         place = np.flatnonzero(pools.ids[0] == item)
         if not len(place):
             shown = self.candidates(query, len(self.ranker.counts))[0]
             score = shown.scores[shown.ids == item]
-            return own.times(float(score[0]) / own.score) if len(score) and own.score else own
+            if not len(score):
+                return own
+            first = next(iter(self.models))
+            if first == "linear" and own.score > 0:
+                return own.times(float(score[0]) / own.score)
+            return replace(own.times(0.0), others={first: float(score[0])})
         given = self.ranker.given(query, pools)[0, place[0]]
         others = dict.fromkeys(self.models, 0.0)
         for name, value in zip(self.ranker.names, given.tolist(), strict=True):
@@ -232,7 +243,8 @@ class MixtureModel:
 
     def _slope(self, query: QueryBatch, item: int) -> float:
         """By what share of its column a unit of the linear part's score changes it."""
-        proposed = self.models["linear"].candidates(query, self.recipe.depth)
+        level = replace(query, tail=0.0)
+        proposed = self.models["linear"].candidates(level, self.recipe.depth)
         at = proposed.ids[0] == item
         real = proposed[0].scores
         if not at.any() or real[0] == real[-1]:
@@ -253,11 +265,14 @@ class MixtureModel:
             for kind, m in self.models.items()
         }
         counts = np.concatenate([self.ranker.counts, np.zeros(len(features), np.int64)])
-        return replace(self, models=models, ranker=self.ranker.over(counts))
+        late = self.n_late + len(features)
+        return replace(self, models=models, ranker=self.ranker.over(counts), n_late=late)
 
     def arrays(self) -> dict[str, Array]:
         """What was learnt, as plain arrays for an artifact."""
         found = {f"ranker.{name}": values for name, values in self.ranker.arrays().items()}
+        counts = self.ranker.counts
+        found["ranker.counts"] = counts[: len(counts) - self.n_late]
         for kind, model in self.models.items():
             found |= {f"{kind}.{name}": values for name, values in model.arrays().items()}
         return found

@@ -64,9 +64,9 @@ def explained(
         version: of the model; the served one where None.
 
     Returns:
-        the verdict (rank, score, popularity: what of the score being popular gives, excluded, why
-        in words), and one row a past item: item_id, what it gives by behaviour and by text, and
-        its title. The rows and the popularity add up to the score.
+        the verdict (rank, score, popularity: what of the score being popular gives, others: what
+        other sources of a mixture give, excluded, why in words), and one row a past item: item_id,
+        what it gives by behaviour and by text, and its title. All of it adds up to the score.
 
     Raises:
         UnknownUser: the person has no history to explain with.
@@ -146,10 +146,14 @@ def _in_words(why: Explanation, n_items: int) -> str:
     place = f"place {why.rank:,} of {n_items:,}"
     parts = why.parts
     text, behaviour = float(parts.text.sum()), float(parts.behaviour.sum())
-    if parts.others:
+    if parts.others or not parts.score:
         listed = sorted(parts.others.items(), key=lambda one: -one[1])
-        own = [("words and meaning, linear", text), ("what people had together, linear", behaviour)]
-        said = ", ".join(f"{name} {value:+.3f}" for name, value in [*own, *listed])
+        own = [
+            ("words and meaning, linear", text),
+            ("what people had together, linear", behaviour),
+            ("being popular, linear", parts.popularity),
+        ]
+        said = ", ".join(f"{name} {value:+.3f}" for name, value in [*own, *listed] if value)
         return f"{place}; {said}"
     if min(text, behaviour) >= 0:
         told = (

@@ -44,7 +44,7 @@ PERSONAL = [
     Mixture(parts=(Linear(ridge=5), ItemKnn()), ranker=LambdaMart(fewest=5, trees=9, least=9)),
     Mixture(parts=(ItemKnn(), QUICK_SEQUENCE), depth=12, ranker=Blend(items=(), histories=())),
     QUICK_SEQUENCE,
-    Sequential(width=8, blocks=1, ahead=0.9, own=100, negatives=8, adjust=0.3, course=QUICK),
+    QUICK_SEQUENCE.model_copy(update={"negatives": 8, "adjust": 0.3, "own": 50.0}),
 ]
 every_source = pytest.mark.parametrize("recipe", FOR_EVERYBODY + PERSONAL, ids=repr)
 every_personal_source = pytest.mark.parametrize("recipe", PERSONAL, ids=repr)

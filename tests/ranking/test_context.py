@@ -11,7 +11,7 @@ from tailrec.ranking.pools import pooled
 
 
 def test_every_number_is_what_its_name_says() -> None:
-    data = shop([[0, 1], [], [2]], ["red ball", "red cup", "blue cup", "green hat"])
+    data = shop([[0, 1], [], [2]], ["red ball", "red cup", "blue cup", ""])
     features = words_of(data)
     pool = pooled(
         {
@@ -38,6 +38,7 @@ def test_every_number_is_what_its_name_says() -> None:
     fit = features.words[[2]].toarray()[0] @ past / np.linalg.norm(past)
     np.testing.assert_allclose(told["likeness of words"][0, place], fit, rtol=1e-5)
     assert told["events of the item"][0, place] == np.float32(np.log(2))
+    assert np.isnan(told["likeness of words"][0, 1 - place])
     # The second person has no past, and no item here has a vector.
     assert np.isnan(told["likeness of words"][1, 0])
     assert np.isnan(told["days since the last event"][1, 0])

@@ -173,8 +173,8 @@ class Contributions:
         behaviour: float32 [H], what co-behaviour with each past item gave.
         text: float32 [H], what likeness of words and meaning gave.
         popularity: what being popular gave, whatever the history.
-        others: what else gave something, by name: in a mixture the other sources, and `base`, what
-            all items of the kind have.
+        others: what else gave something, by name: in a mixture the other sources, and `base`, the
+            rest: what items of the kind have, the lean to the tail, and where scores begin.
     """
 
     ids: Int32Array

@@ -121,10 +121,12 @@ class SequentialModel:
         recipe: the options it was fitted with.
         parts: `items` float32 [I, W], vectors of all items; `map` [D, W] and `words` [V, W], which
             make vectors of new ones; the parameters of the blocks and the last norm.
+        n_late: items that came after the fit; they are no part of the artifact.
     """
 
     recipe: Sequential
     parts: Mapping[str, Array]
+    n_late: int = 0
 
     def candidates(self, queries: QueryBatch, k: int) -> ItemsBatch:
         """The k best items a request; an empty history gives an empty row.
@@ -204,8 +206,9 @@ class SequentialModel:
         """
         new = features.dense @ self.parts["map"] + features.words @ self.parts["words"]
         items = np.concatenate([self.parts["items"], new.astype(np.float32)])
-        return replace(self, parts={**self.parts, "items": items})
+        return replace(self, parts={**self.parts, "items": items}, n_late=self.n_late + len(new))
 
     def arrays(self) -> dict[str, Array]:
         """What was learnt, as plain arrays for an artifact."""
-        return dict(self.parts)
+        items = self.parts["items"]
+        return {**self.parts, "items": items[: len(items) - self.n_late]}

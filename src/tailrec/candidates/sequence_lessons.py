@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from tailrec.candidates.sequence_net import Net, Wanted
 from tailrec.candidates.transformer import classes
 from tailrec.dataset import DAY_US, Dataset, Features
-from tailrec.items import Array, Float32Array, Int32Array, Int64Array, ragged_rows
+from tailrec.items import Array, Float32Array, Float64Array, Int32Array, Int64Array, ragged_rows
 
 WATCHED = "ndcg@10"
 """Figure that says which state is best: of people's last steps, held out."""
@@ -43,10 +43,9 @@ class Pasts:
         Returns:
             int64 [B, L], -1 pads at the end; something came later than each of them.
         """
-        sizes = np.array([self._read[users].sum() for users in self._alike], np.float64)
-        users = self._alike[rng.choice(len(sizes), p=sizes / sizes.sum())]
-        size = max(n_events // int(self._read[users].max()), 1)
-        users = rng.choice(users, min(size, len(users)), replace=False)
+        users = self._alike[rng.choice(len(self._shares), p=self._shares)]
+        size = min(max(n_events // int(self._read[users].max()), 1), len(users))
+        users = users[rng.choice(len(users), size, replace=False, shuffle=False)]
         # Of a long past, any part.
         spare = self._n_past[users] - self._read[users]
         start = self.data.ptr[users] + (rng.random(len(users)) * (spare + 1)).astype(np.int64)
@@ -106,6 +105,13 @@ class Pasts:
         some = self._read > 0
         found = [np.flatnonzero((kind == one) & some) for one in range(len(_LENGTHS) + 1)]
         return [users for users in found if len(users)]
+
+    @cached_property
+    def _shares(self) -> Float64Array:
+        """float64, what each of these classes has of all there is to read."""
+        sizes = np.array([self._read[users].sum() for users in self._alike], np.float64)
+        shares: Float64Array = sizes / sizes.sum()
+        return shares
 
     def __bool__(self) -> bool:
         """Whether anything came later than anything."""

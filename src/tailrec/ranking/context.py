@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from tailrec.dataset import Features
-from tailrec.items import Float32Array, Int64Array, ItemsBatch, QueryBatch
+from tailrec.items import BoolArray, Float32Array, Int64Array, ItemsBatch, QueryBatch
 from tailrec.ranking.pools import columns_of, stacked
 
 DECAY: Final = 0.7
@@ -36,7 +36,7 @@ def context(
     (`ctr.Impressions`).
 
     Args:
-        queries: B requests.
+        queries: B requests, as they were at `asof`: `days` are told from it.
         pools: [B, P], with whatever columns of `pools.pooled` there are.
         features: of the I items.
         counts: int64 [I], events of each item, before the requests.
@@ -59,8 +59,10 @@ def context(
     if some.any():
         latest[some] = np.minimum.reduceat(queries.days, queries.ptr[:-1][some])
     told = [
-        _over(by_words, _lengths(words)),
-        _over(by_meaning, np.linalg.norm(dense, axis=1)),
+        _over(by_words, _lengths(words), np.diff(features.words.indptr)[items] > 0),
+        _over(
+            by_meaning, np.linalg.norm(dense, axis=1), np.abs(features.dense).sum(axis=1)[items] > 0
+        ),
         np.log1p(counts[items]),
         np.log1p(np.diff(queries.ptr))[:, None],
         latest[:, None],
@@ -90,8 +92,8 @@ def _lengths(rows: sparse.csr_array) -> Float32Array:
     return lengths
 
 
-def _over(values: Float32Array, lengths: Float32Array) -> Float32Array:
-    """Values [B, P] over lengths [B]; NaN where a length is 0."""
+def _over(values: Float32Array, lengths: Float32Array, there: BoolArray) -> Float32Array:
+    """Values [B, P] over lengths [B]; NaN where a length is 0 or no text is there [B, P]."""
     out = np.full(values.shape, np.nan, np.float32)
-    np.divide(values, lengths[:, None], out=out, where=lengths[:, None] > 0)
+    np.divide(values, lengths[:, None], out=out, where=there & (lengths[:, None] > 0))
     return out

@@ -59,7 +59,8 @@ class LambdaMart(Recipe):
         Source:
             Burges 2010, "From RankNet to LambdaRank to LambdaMART: an overview".
         """
-        if int(lesson.right.any(axis=1).sum()) < self.fewest:
+        answered = np.flatnonzero(lesson.first(self.depth).right.any(axis=1))
+        if len(answered) < self.fewest or len(np.unique(answered % 2)) < 2:
             return Blend(keep=self.keep, depth=self.depth).fit(lesson, rng=rng)
         seed = int(rng.integers(2**31))
         return chosen(lesson, LEANS, self.keep, lambda part, lean: self._learnt(part, lean, seed))

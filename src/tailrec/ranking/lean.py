@@ -47,5 +47,5 @@ def chosen(
         known = tail[~np.isnan(tail)]
         tried.append((float(overall), float(known.mean()) if len(known) else 0.0, lean))
     enough = keep * max(overall for overall, _, _ in tried)
-    _, lean = max((tail, lean) for overall, tail, lean in tried if overall >= enough)
-    return learnt(lesson, lean)
+    good = [(tail, -lean) for overall, tail, lean in tried if overall >= enough]
+    return learnt(lesson, -max(good)[1])
