@@ -16,6 +16,7 @@ from tailrec import columns as c
 from tailrec.errors import DataError, UnknownItem
 from tailrec.items import (
     Array,
+    BoolArray,
     Float32Array,
     Int8Array,
     Int32Array,
@@ -152,6 +153,13 @@ class Dataset:
     def user(self) -> Int32Array:
         """int32 [E], row of each event's user."""
         return np.repeat(np.arange(self.n_users, dtype=np.int32), np.diff(self.ptr))
+
+    @cached_property
+    def begins(self) -> BoolArray:
+        """bool [E], the first event of each step of each user."""
+        begins = np.ones(self.n_events, np.bool_)
+        begins[1:] = (np.diff(self.user) != 0) | (np.diff(self.step) != 0)
+        return begins
 
     def matrix(self) -> sparse.csr_array:
         """float32 [U, I], summed event weights; items of a row sorted and unique."""

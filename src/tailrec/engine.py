@@ -70,6 +70,11 @@ class EngineRecipe(Recipe):
         """Whether what is learnt must tell of nobody."""
         return isinstance(self.source, Linear) and self.source.privacy is not None
 
+    @property
+    def leans(self) -> bool:
+        """Whether scores lean to the tail where a request asks for it."""
+        return isinstance(self.source, Linear | Mixture)
+
     @model_validator(mode="after")
     def _newcomers_tell_of_nobody(self) -> Self:
         half_life = self.newcomers.half_life_days

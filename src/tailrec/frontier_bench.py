@@ -141,9 +141,7 @@ class Bench:
         """Why a knob cannot be turned here; empty where it can be."""
         kind, method = self.recipe.source.kind, self.recipe.slate.variety
         if knob == "tail":
-            return (
-                "" if kind in ("linear", "mixture") else f"source {kind!r} cannot lean to the tail"
-            )
+            return "" if self.recipe.leans else f"source {kind!r} cannot lean to the tail"
         if knob == "exposure":
             try:
                 return "" if self.halves else "there are no requests"

@@ -182,7 +182,7 @@ def check_dials(stand: Assortment, tail: float, diversity: float, method: Method
     """
     engine = stand.engine
     kind = engine.recipe.source.kind
-    if tail and kind not in ("linear", "mixture"):
+    if tail and not engine.recipe.leans:
         raise RecipeError(f"source {kind!r} cannot lean to the tail; fit kind 'linear' for that")
     if not diversity:
         return

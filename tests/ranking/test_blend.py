@@ -51,6 +51,12 @@ def lesson(rng: np.random.Generator) -> Lesson:
     return Lesson.of(requests(lengths), pools, answers, counts, counts < 20)
 
 
+def each_alone(asked: Lesson) -> list[float]:
+    """NDCG@10 of each source by itself."""
+    names = ("behaviour", "words", "noise")
+    return [asked.figures(asked.pools.columns[SCORE + name]).means[0] for name in names]
+
+
 def test_each_source_is_trusted_where_it_is_right(rng: np.random.Generator) -> None:
     learnt = lesson(rng)
     model = Blend(histories=()).fit(learnt, rng=rng)
@@ -61,11 +67,8 @@ def test_each_source_is_trusted_where_it_is_right(rng: np.random.Generator) -> N
     assert rare["words"] > 0.6 > 0.3 > rare["behaviour"]
     assert popular["behaviour"] > 0.6 > 0.3 > popular["words"]
     asked = lesson(np.random.default_rng(99))
+    alone = each_alone(asked)
     blended = asked.figures(model.values(asked.queries, asked.pools)).means[0]
-    alone = [
-        asked.figures(asked.pools.columns[SCORE + name]).means[0]
-        for name in ("behaviour", "words", "noise")
-    ]
     assert blended > 1.1 * max(alone)
 
 
@@ -148,10 +151,7 @@ def test_greedy_takes_the_better_sources_oftener(rng: np.random.Generator) -> No
     model = Greedy().fit(learnt, rng=rng)
     (whole,) = model.shares()
     assert whole["noise"] < 0.15 < min(whole["behaviour"], whole["words"])
-    alone = [
-        learnt.figures(learnt.pools.columns[SCORE + name]).means[0]
-        for name in ("behaviour", "words", "noise")
-    ]
+    alone = each_alone(learnt)
     assert learnt.figures(model.values(learnt.queries, learnt.pools)).means[0] > max(alone)
     restored = Greedy().restore(model.arrays(), model.names)
     np.testing.assert_array_equal(
@@ -166,11 +166,8 @@ def test_trees_trust_each_source_where_it_is_right(rng: np.random.Generator) -> 
     model = recipe.fit(lesson(rng), rng=rng)
     assert isinstance(model, LambdaMartModel)
     asked = lesson(np.random.default_rng(99))
+    alone = each_alone(asked)
     figure = asked.figures(model.values(asked.queries, asked.pools)).means[0]
-    alone = [
-        asked.figures(asked.pools.columns[SCORE + name]).means[0]
-        for name in ("behaviour", "words", "noise")
-    ]
     assert figure > 1.1 * max(alone)
     ranked = model.score(asked.queries, asked.pools)
     assert (ranked.scores > 0).all()

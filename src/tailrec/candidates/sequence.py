@@ -163,7 +163,7 @@ class SequentialModel:
             # Lengths rise: the last of the rows is the longest.
             longest = int(lengths[rows[-1]])
             rows = rows[: max(_AT_ONCE // (self.recipe.heads * longest**2), 1)]
-            own = ptr[rows][:, None] + np.arange(int(lengths[rows[-1]]))
+            own = ptr[rows][:, None] + np.arange(lengths[rows[-1]])
             own = np.where(own < ptr[rows + 1][:, None], own, -1)
             out[rows] = self._after(queries, events, own)
             start += len(rows)

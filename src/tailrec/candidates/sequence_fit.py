@@ -51,9 +51,7 @@ class Held(NamedTuple):
 
         Of nobody where that would be fewer than `LEAST`.
         """
-        n_steps = np.zeros(data.n_users, np.int64)
-        new = (np.diff(data.user, prepend=-1) != 0) | (np.diff(data.step, prepend=-1) != 0)
-        np.add.at(n_steps, data.user[new], 1)
+        n_steps = np.bincount(data.user[data.begins], minlength=data.n_users)
         several = np.flatnonzero(n_steps > 2)
         size = min(most, len(several) // 10)
         size = size if size >= LEAST else 0

@@ -69,9 +69,7 @@ class Pasts:
     @cached_property
     def _begins(self) -> Int64Array:
         """int64 [G + 1], first event of every step of everybody."""
-        user, step = self.data.user, self.data.step
-        new = (np.diff(user, prepend=-1) != 0) | (np.diff(step, prepend=-1) != 0)
-        return np.append(np.flatnonzero(new), len(step))
+        return np.append(np.flatnonzero(self.data.begins), self.data.n_events)
 
     @cached_property
     def _number(self) -> Int32Array:

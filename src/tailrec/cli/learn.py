@@ -1,7 +1,8 @@
 """Commands that learn: tail, fit."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +12,7 @@ from tailrec.cli.output import print_json, print_table, progress_bar
 from tailrec.cli.parse import instant, seconds
 from tailrec.cli.tune import trials_told
 from tailrec.tail.exposure_report import tail_table, write_report
+from tailrec.tuning_spaces import SPACES
 
 
 def tail(
@@ -92,7 +94,9 @@ def fit(
     )
 
 
-def _searched(card: dict[str, object]) -> str:
+def _searched(card: Mapping[str, Any]) -> str:
     if "validation" not in card:
-        return "options as in the recipe; --budget 60s chooses them on validation"
+        told = "options as in the recipe"
+        searched = SPACES[card["source"]["kind"]]
+        return f"{told}; --budget 60s chooses them on validation" if searched else told
     return f"options chosen from {card['n_trials']} trials; on validation {card['validation']}"

@@ -101,7 +101,7 @@ class Blend(Recipe):
             np.repeat(of_all.by_class, n_kinds, axis=0), np.repeat(of_all.offset, n_kinds)
         )
         everybody = Choices.of(said, kinds, counts, real).best(start, self.shrink)
-        history = np.searchsorted(self.histories, lesson.lengths, side="right")
+        history = self.history(lesson.queries)
         weights = []
         for one in range(len(self.histories) + 1):
             own = history == one
@@ -117,6 +117,10 @@ class Blend(Recipe):
             lesson.counts,
             lean,
         )
+
+    def history(self, queries: QueryBatch) -> Int64Array:
+        """int64 [B], class of each request by the events of its history."""
+        return np.searchsorted(self.histories, np.diff(queries.ptr), side="right")
 
     def kinds(self, counts: Int64Array) -> Int8Array:
         """int8 [I], class of each item by its events."""
@@ -151,7 +155,7 @@ class BlendModel:
 
     def values(self, queries: QueryBatch, pools: ItemsBatch) -> Float64Array:
         """float64 [B, P], the weighed sums; whatever at padding."""
-        history = np.searchsorted(self.recipe.histories, np.diff(queries.ptr), side="right")
+        history = self.recipe.history(queries)
         said, kind = stacked(pools, self.names), self.kind[pools.ids]
         out = np.empty(pools.ids.shape)
         for one in np.unique(history):
@@ -161,7 +165,7 @@ class BlendModel:
 
     def given(self, queries: QueryBatch, pools: ItemsBatch) -> Float64Array:
         """float64 [B, P, F], what each column gives; with the offset they sum up to `values`."""
-        history = np.searchsorted(self.recipe.histories, np.diff(queries.ptr), side="right")
+        history = self.recipe.history(queries)
         kind = self.kind[pools.ids]
         weights: Float64Array = self.weights[history[:, None], kind]
         return weights * stacked(pools, self.names)

@@ -45,6 +45,17 @@ class Calibration:
         return cls(arrays["at"], arrays["chance"])
 
 
+def slopes(chance: Float64Array, click: Float64Array, clicked: BoolArray) -> Float64Array:
+    """Slope of minus the log-likelihood in the log-odds of those who look.
+
+    Args:
+        chance: float64 [N], of a click by those who look.
+        click: float64 [N], the same times the share of those who do; below 1.
+        clicked: bool [N].
+    """
+    return np.where(clicked, chance - 1, click * (1 - chance) / (1 - click))
+
+
 def calibrated(
     odds: Float64Array, clicked: BoolArray, looked: Float64Array, way: Way
 ) -> Calibration:
@@ -97,7 +108,7 @@ def _platt(odds: Float64Array, clicked: BoolArray, looked: Float64Array) -> tupl
         chance = np.clip(expit(values[0] * every + values[1]), _LEAST, 1 - _LEAST)
         click = seen * chance
         loss = -np.where(right, np.log(click), np.log1p(-click)).sum()
-        slope = np.where(right, chance - 1, click * (1 - chance) / (1 - click))
+        slope = slopes(chance, click, right)
         return float(loss), np.array([(slope * every).sum(), slope.sum()])
 
     start = np.array([1.0, 0.0])

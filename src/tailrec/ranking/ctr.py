@@ -19,7 +19,7 @@ from scipy.special import expit, logit
 from tailrec.artifact import under
 from tailrec.errors import DataError
 from tailrec.items import Array, BoolArray, Float32Array, Float64Array, Int32Array
-from tailrec.ranking.calibrate import Calibration, Way, calibrated
+from tailrec.ranking.calibrate import Calibration, Way, calibrated, slopes
 from tailrec.recipe import Recipe
 
 _FEWEST: Final = 10
@@ -138,7 +138,7 @@ class Ctr(Recipe):
     def _boosted(self, own: Impressions, other: Impressions, start: float, seed: int) -> Any:
         import lightgbm  # slow to load, and seldom needed
 
-        def slopes(odds: Float64Array, _: Any) -> tuple[Float64Array, Float64Array]:
+        def objective(odds: Float64Array, _: Any) -> tuple[Float64Array, Float64Array]:
             return _slopes(start + odds, own.clicked, own.looked)
 
         def loss(odds: Float64Array, _: Any) -> tuple[str, float, bool]:
@@ -150,7 +150,7 @@ class Ctr(Recipe):
             lightgbm.Dataset(part.known, part.clicked.astype(np.float32)) for part in (own, other)
         )
         options = {
-            "objective": slopes,
+            "objective": objective,
             "learning_rate": self.rate,
             "num_leaves": self.leaves,
             "min_data_in_leaf": self.least,
@@ -235,5 +235,4 @@ def _slopes(
     """
     chance = expit(odds)
     click = np.minimum(looked * chance, 1 - 1e-9)
-    slope = np.where(clicked, chance - 1, click * (1 - chance) / (1 - click))
-    return slope, click * np.square(1 - chance) / (1 - click)
+    return slopes(chance, click, clicked), click * np.square(1 - chance) / (1 - click)

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from tailrec.items import Float32Array, Float64Array, ItemsBatch, QueryBatch
-from tailrec.ranking.lesson import Lesson
+from tailrec.ranking.lesson import Figures, Lesson
 
 
 class Valued(Protocol):
@@ -42,10 +42,10 @@ def chosen(
         for own, other in (halves, halves[::-1]):
             model, asked = learnt(lesson.take(own), lean), lesson.take(other)
             parts.append(asked.figures(model.values(asked.queries, asked.pools)))
-        overall = np.nanmean(np.concatenate([part.overall for part in parts]))
-        tail = np.concatenate([part.tail for part in parts])
-        known = tail[~np.isnan(tail)]
-        tried.append((float(overall), float(known.mean()) if len(known) else 0.0, lean))
+        overall, tail = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("overall", "tail")
+        )
+        tried.append((*Figures(overall, tail).means, lean))
     enough = keep * max(overall for overall, _, _ in tried)
     good = [(tail, -lean) for overall, tail, lean in tried if overall >= enough]
     return learnt(lesson, -max(good)[1])

@@ -59,11 +59,6 @@ class Lesson:
     def __len__(self) -> int:
         return len(self.queries)
 
-    @property
-    def lengths(self) -> Int64Array:
-        """int64 [B], events of each history."""
-        return np.diff(self.queries.ptr)
-
     def take(self, rows: Int64Array) -> Self:
         """Some of the requests, by number."""
         return replace(

@@ -20,7 +20,7 @@ class Weights(NamedTuple):
 
     Attributes:
         by_class: float64 [C, F], at least 0.
-        offset: float64 [C], of each class; the last one's is 0 where all items are compared.
+        offset: float64 [C], of each class.
     """
 
     by_class: Float64Array

@@ -31,9 +31,9 @@ def pooled(proposals: Mapping[str, ItemsBatch]) -> ItemsBatch:
         proposals: [B, K_s] of each source, best first, by its name.
 
     Returns:
-        [B, P]: every item once, those of the first source first; scores are the mean of
-        `score of NAME` over the sources, best first. Columns `score of NAME` and `rank of NAME`,
-        float32, above 0 where the source proposes the item, 0 where it does not.
+        [B, P]: every item once, best first by the mean of `score of NAME` over the sources.
+        Columns `score of NAME` and `rank of NAME`, float32, above 0 where the source proposes the
+        item, 0 where it does not.
 
     Raises:
         ValueError: no source is given.

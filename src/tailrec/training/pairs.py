@@ -149,7 +149,5 @@ class People:
     @cached_property
     def _basket(self) -> Int64Array:
         """int64 [E], the first event of each event's basket."""
-        user, step = self.data.user, self.data.step
-        begins = np.ones(len(step), np.bool_)
-        begins[1:] = (user[1:] != user[:-1]) | (step[1:] != step[:-1])
-        return np.maximum.accumulate(np.where(begins, np.arange(len(step)), 0))
+        begins = self.data.begins
+        return np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
