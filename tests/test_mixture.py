@@ -21,8 +21,12 @@ from tailrec.evaluation.report import evaluate
 from tailrec.features.build import FeatureRecipe
 from tailrec.items import PADDING
 from tailrec.mixture import LEAST, Mixture, MixtureModel
+from tailrec.ranking.attention import Attention, AttentionModel
+from tailrec.ranking.blend import Blend, BlendModel
+from tailrec.training.recipes import Course
 
 PARTS = (Linear(ridge=5), ItemKnn(), Content())
+ATTENTION = Attention(width=8, fewest=20, course=Course(steps=30, rate=2e-2, check_every=15))
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +111,23 @@ def test_too_little_to_learn_from_weighs_all_alike() -> None:
     assert (model.candidates(two.queries(), 1).ids[:, 0] != PADDING).any()
 
 
+def all_count(engine: Engine) -> Engine:
+    """The engine, whatever its ranker has learnt, with all columns counting."""
+    model = engine.model
+    assert isinstance(model, MixtureModel)
+    ranker = model.ranker
+    blend = ranker.blend if isinstance(ranker, AttentionModel) else ranker
+    assert isinstance(blend, BlendModel)
+    even = replace(blend, weights=np.ones_like(blend.weights))
+    ranker = replace(ranker, blend=even) if isinstance(ranker, AttentionModel) else even
+    return replace(engine, model=replace(model, ranker=ranker))
+
+
+@pytest.mark.parametrize("ranker", [Blend(), ATTENTION])
 @pytest.mark.parametrize("tail", [0.0, 0.4])
-def test_reasons_add_up_to_the_score(data: Dataset, tail: float) -> None:
-    engine = engine_of(Mixture(parts=PARTS, depth=8), data)
-    assert isinstance(engine.model, MixtureModel)
-    # Whatever was learnt: all columns count.
-    ranker = replace(engine.model.ranker, weights=np.ones_like(engine.model.ranker.weights))
-    engine = replace(engine, model=replace(engine.model, ranker=ranker))
+def test_reasons_add_up_to_the_score(data: Dataset, tail: float, ranker: Blend | Attention) -> None:
+    engine = all_count(engine_of(Mixture(parts=PARTS, depth=8, ranker=ranker), data))
+    attentive = {"taste"} if ranker.kind == "attention" else set()
     for user in (3, 40, 41):
         query = engine.queries(data, np.array([user], np.int32), tail=tail)
         slate = engine.model.candidates(query, 30)[0]
@@ -122,7 +136,8 @@ def test_reasons_add_up_to_the_score(data: Dataset, tail: float) -> None:
             assert found.rank == rank + 1
             assert found.parts.score == pytest.approx(score, abs=1e-5)
             if rank == 0:
-                assert found.parts.others.keys() == {"linear", "itemknn", "content", "base"}
+                names = {"linear", "itemknn", "content", "base"} | attentive
+                assert found.parts.others.keys() == names
                 assert found.parts.behaviour.sum() > 0
     seen = engine.explain(query, engine.ids[query.item[0]])
     assert seen.excluded
@@ -152,6 +167,25 @@ def test_an_item_that_arrives_after_the_fit_is_recommended_by_its_words() -> Non
         slates = wider.recommend(wider.queries(data, had), 20).ids
         found[recipe.kind] = float((slates == len(table)).any(axis=1).mean())
     assert found["mixture"] >= 0.8 * found["linear"] > 0
+
+
+def test_attention_sees_what_meanings_and_behaviour_say(data: Dataset) -> None:
+    features = words_of(data)
+    groups = np.eye(5, dtype=np.float32)[np.arange(len(features)) % 5]
+    features = replace(features, dense=groups)
+    model = Mixture(parts=PARTS, ranker=ATTENTION).fit(data, features, rng=np.random.default_rng(3))
+    ranker = model.ranker
+    assert isinstance(ranker, AttentionModel)
+    np.testing.assert_array_equal(ranker.known.counts, data.item_counts)
+    assert ranker.known.said.nnz == model.models["linear"].matrix.nnz
+    query = data.queries(np.array([3], np.int32))
+    told = ranker.by_event(query, 7)
+    assert np.abs(told.behaviour).sum() > 0
+    assert np.abs(told.text).sum() > 0
+    restored = model.recipe.restore(model.arrays())
+    np.testing.assert_array_equal(
+        restored.candidates(data.queries(), 9).scores, model.candidates(data.queries(), 9).scores
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,7 +235,7 @@ def test_nobody_known_gets_an_empty_row_whatever_the_parts(data: Dataset) -> Non
 
 
 def test_an_engine_is_saved_as_it_was_fitted_whatever_came_later(data: Dataset) -> None:
-    recipe = Mixture(parts=(PARTS[0], quick("sequence")))
+    recipe = Mixture(parts=(PARTS[0], quick("sequence")), ranker=ATTENTION)
     engine = engine_of(recipe, data)
     twin = data.catalog.table.head(1).with_columns(item_id=pl.lit("twin"))
     wider = engine.with_items(Catalog(data.catalog.table.vstack(twin)))

@@ -5,7 +5,7 @@ number and a served slate come from the same code.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -249,6 +249,32 @@ class QueryBatch:
             self.tail,
             self.hidden,
         )
+
+    def latest(self, length: int, n_items: int) -> "QueryBatch":
+        """The same requests with no more than the latest events of known items.
+
+        Args:
+            length: most events of a request.
+            n_items: items from this number on are not known.
+        """
+        known = self.item < n_items
+        upto = np.concatenate([[0], np.cumsum(known)])[self.ptr]
+        place = np.cumsum(known) - 1
+        late = np.repeat(upto[1:] - length, np.diff(self.ptr))
+        kept = known & (place >= late)
+        return replace(
+            self,
+            ptr=np.concatenate([[0], np.cumsum(kept)])[self.ptr].astype(np.int64),
+            item=self.item[kept],
+            age=self.age[kept],
+            days=self.days[kept],
+            weight=self.weight[kept],
+        )
+
+    def padded(self, rows: Array) -> Int64Array:
+        """int64 [R, L], where the events of some requests are, oldest first; -1 pads."""
+        own = self.ptr[rows][:, None] + np.arange(np.diff(self.ptr)[rows].max(initial=0))
+        return np.where(own < self.ptr[rows + 1][:, None], own, -1)
 
     def take(self, rows: Int64Array) -> "QueryBatch":
         """Some of the requests, in any order.

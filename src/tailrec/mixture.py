@@ -13,11 +13,13 @@ from typing import Annotated, Any, Final, Literal, Self
 import numpy as np
 from numpy.random import Generator
 from pydantic import Field, field_validator
+from scipy import sparse
 
 from tailrec.artifact import under
 from tailrec.candidates.als import Als
 from tailrec.candidates.content import Content
 from tailrec.candidates.ease import Ease
+from tailrec.candidates.item_item import ItemToItem
 from tailrec.candidates.linear import Contributions, Linear, LinearModel
 from tailrec.candidates.neighbours import ItemKnn
 from tailrec.candidates.popular import Popular
@@ -28,8 +30,10 @@ from tailrec.dataset import Dataset, Features
 from tailrec.errors import DataError
 from tailrec.hits import find_hits
 from tailrec.items import PADDING, Array, ItemsBatch, QueryBatch
+from tailrec.ranking.attention import Attention, AttentionModel, ByEvent
 from tailrec.ranking.blend import Blend, BlendModel
 from tailrec.ranking.greedy import Greedy
+from tailrec.ranking.known import Known
 from tailrec.ranking.lambdamart import LambdaMart, LambdaMartModel
 from tailrec.ranking.lesson import Lesson
 from tailrec.ranking.pools import SCORE, between, names_of, pooled, source_of
@@ -41,7 +45,7 @@ AnyPart = Annotated[
 ]
 """What a mixture may be of; of each kind one."""
 
-AnyRanker = Annotated[Blend | Greedy | LambdaMart, Field(discriminator="kind")]
+AnyRanker = Annotated[Blend | Greedy | LambdaMart | Attention, Field(discriminator="kind")]
 
 LEAST: Final = 1e-3
 """Scores of what no source proposed among its first are below it."""
@@ -78,7 +82,8 @@ class Mixture(Recipe):
         models: dict[str, Any] = {
             part.kind: part.restore(under(arrays, f"{part.kind}.")) for part in self.parts
         }
-        ranker = self.ranker.restore(under(arrays, "ranker."), names_of(models))
+        known = Known.of(arrays["ranker.counts"], _speaking(models))
+        ranker = self.ranker.restore(under(arrays, "ranker."), names_of(models), known)
         return MixtureModel(self, models, ranker)
 
     def fit(
@@ -105,7 +110,8 @@ class Mixture(Recipe):
             whole, repeats = data, "all"
         ranker = self.ranker.fit(self._lesson(whole, repeats, features, seed), rng=rng)
         models = self._fitted(data, features, seed)
-        return MixtureModel(self, models, ranker.over(data.item_counts))
+        known = Known.of(data.item_counts, _speaking(models))
+        return MixtureModel(self, models, ranker.over(known))
 
     def _fitted(self, data: Dataset, features: Features, seed: int) -> dict[str, Any]:
         return {
@@ -124,9 +130,10 @@ class Mixture(Recipe):
             split = split.take(np.sort(rows))
         models = self._fitted(split.train, features, seed)
         pools = pooled({k: m.candidates(split.queries, self.depth) for k, m in models.items()})
-        counts = split.train.item_counts
-        answers = split.target_ptr, split.target
-        return Lesson.of(split.queries, pools, answers, counts, is_tail(counts, "pareto"))
+        known = Known.of(split.train.item_counts, _speaking(models))
+        answers, tail = (split.target_ptr, split.target), is_tail(known.counts, "pareto")
+        lesson = Lesson.of(split.queries, pools, answers, known, tail)
+        return replace(lesson, meaning=features.dense)
 
 
 def _nothing(data: Dataset, kinds: Sequence[str]) -> Lesson:
@@ -134,8 +141,14 @@ def _nothing(data: Dataset, kinds: Sequence[str]) -> Lesson:
     queries = data.queries(np.zeros(0, np.int32))
     empty = ItemsBatch(np.zeros((0, 1), np.int32), np.zeros((0, 1), np.float32))
     pools = pooled(dict.fromkeys(kinds, empty))
-    counts, none = data.item_counts, np.zeros(0, np.int32)
-    return Lesson.of(queries, pools, (np.zeros(1, np.int64), none), counts, counts < 0)
+    answers = np.zeros(1, np.int64), np.zeros(0, np.int32)
+    return Lesson.of(queries, pools, answers, Known.of(data.item_counts), data.item_counts < 0)
+
+
+def _speaking(models: Mapping[str, Any]) -> sparse.csr_array | None:
+    """float32 [J, J], what having an item says for others, by the first source that keeps it."""
+    kept = (m.matrix for m in models.values() if isinstance(m, LinearModel | ItemToItem))
+    return next(kept, None)
 
 
 @dataclass(frozen=True)
@@ -151,7 +164,7 @@ class MixtureModel:
 
     recipe: Mixture
     models: Mapping[str, Any]
-    ranker: BlendModel | LambdaMartModel
+    ranker: BlendModel | LambdaMartModel | AttentionModel
     n_late: int = 0
 
     def candidates(self, queries: QueryBatch, k: int) -> ItemsBatch:
@@ -196,16 +209,17 @@ class MixtureModel:
     @cached_property
     def linear(self) -> LinearModel | None:
         """The part that gives exact reasons, if there is one and sums are what weighs it."""
-        if not isinstance(self.ranker, BlendModel):
+        if isinstance(self.ranker, LambdaMartModel):
             return None
         return next((m for m in self.models.values() if isinstance(m, LinearModel)), None)
 
     def explain(self, query: QueryBatch, item: int) -> Contributions:
         """The exact parts of an item's score for one person.
 
-        What the linear part says is split as it splits it itself; what else counts for the item is
-        in `others`. For what no source proposes among its first, the parts are the first source's,
-        at the scale of its score in the slate; for what is not shown at all, at their own scale.
+        What the linear part says is split as it splits it itself, and so is what attention adds;
+        what else counts for the item is in `others`. For what no source proposes among its first,
+        the parts are the first source's, at the scale of its score in the slate; for what is not
+        shown at all, at their own scale.
 
         Args:
             query: a batch of one request.
@@ -214,20 +228,13 @@ class MixtureModel:
         Raises:
             ValueError: no part is linear.
         """
-        if self.linear is None or not isinstance(self.ranker, BlendModel):
+        if self.linear is None or isinstance(self.ranker, LambdaMartModel):
             raise ValueError("only weights over a linear part give reasons; this has none")
         own = self.linear.explain(replace(query, tail=0.0), item)
         pools = self.pools(query)
         place = np.flatnonzero(pools.ids[0] == item)
         if not len(place):
-            shown = self.candidates(query, len(self.ranker.counts))[0]
-            score = shown.scores[shown.ids == item]
-            if not len(score):
-                return own
-            first = next(iter(self.models))
-            if first == "linear" and own.score > 0:
-                return own.times(float(score[0]) / own.score)
-            return replace(own.times(0.0), others={first: float(score[0])})
+            return self._beyond(query, item, own)
         given = self.ranker.given(query, pools)[0, place[0]]
         others = dict.fromkeys(self.models, 0.0)
         for name, value in zip(self.ranker.names, given.tolist(), strict=True):
@@ -235,11 +242,23 @@ class MixtureModel:
         factor = given[self.ranker.names.index(SCORE + "linear")] * self._slope(query, item)
         own = own.times(float(factor))
         others["linear"] -= own.score
+        own = replace(own, others=others)
+        if isinstance(self.ranker, AttentionModel):
+            own = own.plus(_by_event(self.ranker.by_event(query, item)))
         ranked = self.ranker.score(query, pools)[0]
-        others["base"] = (
-            float(ranked.scores[ranked.ids == item][0]) - own.score - sum(others.values())
-        )
-        return replace(own, others=others)
+        base = float(ranked.scores[ranked.ids == item][0]) - own.score
+        return replace(own, others={**own.others, "base": base})
+
+    def _beyond(self, query: QueryBatch, item: int, own: Contributions) -> Contributions:
+        """Of what no source proposes among its first; `own` is what the linear part says."""
+        shown = self.candidates(query, len(self.ranker.counts))[0]
+        score = shown.scores[shown.ids == item]
+        if not len(score):
+            return own
+        first = next(iter(self.models))
+        if first == "linear" and own.score > 0:
+            return own.times(float(score[0]) / own.score)
+        return replace(own.times(0.0), others={first: float(score[0])})
 
     def _slope(self, query: QueryBatch, item: int) -> float:
         """By what share of its column a unit of the linear part's score changes it."""
@@ -266,13 +285,20 @@ class MixtureModel:
         }
         counts = np.concatenate([self.ranker.counts, np.zeros(len(features), np.int64)])
         late = self.n_late + len(features)
-        return replace(self, models=models, ranker=self.ranker.over(counts), n_late=late)
+        ranker = self.ranker.over(Known.of(counts, _speaking(models)), features.dense)
+        return replace(self, models=models, ranker=ranker, n_late=late)
 
     def arrays(self) -> dict[str, Array]:
         """What was learnt, as plain arrays for an artifact."""
+        known = self.ranker.counts[: len(self.ranker.counts) - self.n_late]
         found = {f"ranker.{name}": values for name, values in self.ranker.arrays().items()}
-        counts = self.ranker.counts
-        found["ranker.counts"] = counts[: len(counts) - self.n_late]
+        found["ranker.counts"] = known
         for kind, model in self.models.items():
             found |= {f"{kind}.{name}": values for name, values in model.arrays().items()}
         return found
+
+
+def _by_event(added: ByEvent) -> Contributions:
+    """What attention adds, as reasons."""
+    others = {"taste": added.taste, "base": added.offset}
+    return Contributions(added.past, added.behaviour, added.text, 0.0, others)

@@ -20,6 +20,7 @@ from tailrec.candidates.sequence import Sequential
 from tailrec.dataset import Dataset, Features
 from tailrec.items import PADDING, ItemsBatch
 from tailrec.mixture import Mixture
+from tailrec.ranking.attention import Attention
 from tailrec.ranking.blend import Blend
 from tailrec.ranking.greedy import Greedy
 from tailrec.ranking.lambdamart import LambdaMart
@@ -43,6 +44,10 @@ PERSONAL = [
     Mixture(parts=(Linear(ridge=5), ItemKnn()), ranker=Greedy(rounds=5)),
     Mixture(parts=(Linear(ridge=5), ItemKnn()), ranker=LambdaMart(fewest=5, trees=9, least=9)),
     Mixture(parts=(ItemKnn(), QUICK_SEQUENCE), depth=12, ranker=Blend(items=(), histories=())),
+    Mixture(
+        parts=(Linear(ridge=5), ItemKnn()),
+        ranker=Attention(width=4, fewest=5, course=QUICK),
+    ),
     QUICK_SEQUENCE,
     QUICK_SEQUENCE.model_copy(update={"negatives": 8, "adjust": 0.3, "own": 50.0}),
 ]

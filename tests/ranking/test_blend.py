@@ -9,6 +9,7 @@ from tailrec.errors import RecipeError
 from tailrec.items import Array, Int64Array, ItemsBatch, QueryBatch
 from tailrec.ranking.blend import Blend, BlendModel
 from tailrec.ranking.greedy import Greedy
+from tailrec.ranking.known import Known
 from tailrec.ranking.lambdamart import LambdaMart, LambdaMartModel, seen_by_trees
 from tailrec.ranking.lesson import Lesson
 from tailrec.ranking.logit import Choices, Weights
@@ -48,7 +49,7 @@ def lesson(rng: np.random.Generator) -> Lesson:
     counts = np.where(np.arange(N_ITEMS) < 20, 50, 2)
     lengths = rng.integers(1, 9, N_REQUESTS)
     answers = np.arange(N_REQUESTS + 1), right.astype(np.int32)
-    return Lesson.of(requests(lengths), pools, answers, counts, counts < 20)
+    return Lesson.of(requests(lengths), pools, answers, Known.of(counts), counts < 20)
 
 
 def each_alone(asked: Lesson) -> list[float]:
@@ -127,9 +128,12 @@ def test_leaning_to_the_tail_shows_more_of_it(rng: np.random.Generator) -> None:
 
 def test_items_counted_anew_change_their_class(rng: np.random.Generator) -> None:
     model = Blend().fit(lesson(rng), rng=rng)
-    later = model.over(np.array([0, 3, 7, 1000]))
+    later = model.over(Known.of(np.array([0, 3, 7, 1000])))
     assert later.kind.tolist() == [0, 0, 1, 3]
-    restored = model.recipe.restore(model.arrays(), names_of(["behaviour", "words", "noise"]))
+    known = Known.of(model.counts)
+    restored = model.recipe.restore(
+        model.arrays(), names_of(["behaviour", "words", "noise"]), known
+    )
     assert (restored.names, restored.lean) == (model.names, model.lean)
     np.testing.assert_array_equal(restored.kind, model.kind)
 
@@ -153,7 +157,7 @@ def test_greedy_takes_the_better_sources_oftener(rng: np.random.Generator) -> No
     assert whole["noise"] < 0.15 < min(whole["behaviour"], whole["words"])
     alone = each_alone(learnt)
     assert learnt.figures(model.values(learnt.queries, learnt.pools)).means[0] > max(alone)
-    restored = Greedy().restore(model.arrays(), model.names)
+    restored = Greedy().restore(model.arrays(), model.names, learnt.known)
     np.testing.assert_array_equal(
         restored.values(learnt.queries, learnt.pools), model.values(learnt.queries, learnt.pools)
     )
@@ -171,7 +175,7 @@ def test_trees_trust_each_source_where_it_is_right(rng: np.random.Generator) -> 
     assert figure > 1.1 * max(alone)
     ranked = model.score(asked.queries, asked.pools)
     assert (ranked.scores > 0).all()
-    restored = recipe.restore(model.arrays(), model.names)
+    restored = recipe.restore(model.arrays(), model.names, asked.known)
     np.testing.assert_array_equal(restored.score(asked.queries, asked.pools).ids, ranked.ids)
 
 
@@ -194,9 +198,10 @@ def test_trees_see_nothing_of_what_came_after(rng: np.random.Generator) -> None:
 
 def test_with_few_answers_trees_give_way_to_weights(rng: np.random.Generator) -> None:
     recipe = LambdaMart()
-    model = recipe.fit(lesson(rng), rng=rng)
+    learnt = lesson(rng)
+    model = recipe.fit(learnt, rng=rng)
     assert isinstance(model, BlendModel)
-    assert isinstance(recipe.restore(model.arrays(), model.names), BlendModel)
+    assert isinstance(recipe.restore(model.arrays(), model.names, learnt.known), BlendModel)
 
 
 def test_bounds_that_do_not_rise_are_refused() -> None:

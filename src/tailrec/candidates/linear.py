@@ -189,6 +189,22 @@ class Contributions:
         own = float(self.behaviour.sum() + self.text.sum()) + self.popularity
         return own + sum(self.others.values())
 
+    def plus(self, other: "Contributions") -> "Contributions":
+        """Both, what they say of one past item added up."""
+        named = np.concatenate([self.ids, other.ids])
+        ids, place = np.unique(named, return_inverse=True)
+        behaviour, text = (
+            np.bincount(place, np.concatenate(both), len(ids)).astype(np.float32)
+            for both in ((self.behaviour, other.behaviour), (self.text, other.text))
+        )
+        order = np.argsort(-np.abs(behaviour + text), kind="stable")
+        order = order[(behaviour != 0)[order] | (text != 0)[order]]
+        others = dict(self.others)
+        for name, value in other.others.items():
+            others[name] = others.get(name, 0.0) + value
+        popularity = self.popularity + other.popularity
+        return Contributions(ids[order], behaviour[order], text[order], popularity, others)
+
     def times(self, factor: float) -> "Contributions":
         """All parts, that many times as large."""
         return Contributions(

@@ -151,8 +151,8 @@ class SequentialModel:
 
     def people(self, queries: QueryBatch) -> Float32Array:
         """float32 [B, W], vectors of the requests' pasts; zero where there is none."""
-        events, ptr = self._latest(queries)
-        lengths = np.diff(ptr)
+        queries = queries.latest(self.recipe.length, len(self.parts["items"]))
+        lengths = np.diff(queries.ptr)
         out = np.zeros((len(queries), self.recipe.width), np.float32)
         order = np.argsort(lengths, kind="stable")
         order = order[lengths[order] > 0]
@@ -163,30 +163,17 @@ class SequentialModel:
             # Lengths rise: the last of the rows is the longest.
             longest = int(lengths[rows[-1]])
             rows = rows[: max(_AT_ONCE // (self.recipe.heads * longest**2), 1)]
-            own = ptr[rows][:, None] + np.arange(lengths[rows[-1]])
-            own = np.where(own < ptr[rows + 1][:, None], own, -1)
-            out[rows] = self._after(queries, events, own)
+            out[rows] = self._after(queries, queries.padded(rows))
             start += len(rows)
         return out
 
-    def _latest(self, queries: QueryBatch) -> tuple[Int64Array, Int64Array]:
-        """Events that are read, and their bounds [B + 1]; items newer than the model are not."""
-        known = queries.item < len(self.parts["items"])
-        kept = np.flatnonzero(known)
-        ptr = np.concatenate([[0], np.cumsum(known)])[queries.ptr]
-        first = np.maximum(ptr[1:] - self.recipe.length, ptr[:-1])
-        row = np.repeat(np.arange(len(queries)), np.diff(ptr))
-        late = np.arange(len(kept)) >= first[row]
-        return kept[late], np.concatenate([[0], np.cumsum(late)])[ptr]
-
-    def _after(self, queries: QueryBatch, events: Int64Array, own: Int64Array) -> Float32Array:
-        """float32 [R, W], pasts of some requests; `own` [R, L] are places in `events`, -1 pads."""
-        at = events[own]
+    def _after(self, queries: QueryBatch, own: Int64Array) -> Float32Array:
+        """float32 [R, W], pasts of some requests; `own` [R, L] are places of events, -1 pads."""
         real = own >= 0
-        age = queries.age[at]
+        age = queries.age[own]
         step = np.where(real, age.max(initial=0) - age, -1)
-        between, seen = classes(step.astype(np.int32), -queries.days[at])
-        vectors = self.parts["items"][queries.item[at]]
+        between, seen = classes(step.astype(np.int32), -queries.days[own])
+        vectors = self.parts["items"][queries.item[own]]
         x = contextual(vectors, between, seen, self._blocks, self.recipe.heads)
         x = normed(x, self.parts, "last")
         latest = step == step.max(axis=1, keepdims=True)

@@ -19,19 +19,21 @@ from pydantic import Field, field_validator
 from tailrec.items import (
     PADDING,
     Array,
+    Float32Array,
     Float64Array,
     Int8Array,
     Int64Array,
     ItemsBatch,
     QueryBatch,
 )
+from tailrec.ranking.known import Known
 from tailrec.ranking.lean import chosen
 from tailrec.ranking.lesson import Lesson
 from tailrec.ranking.logit import Choices, Weights, scored
 from tailrec.ranking.pools import columns_of, ranked, source_of, stacked
 from tailrec.recipe import Recipe
 
-LEANS: Final = (1.0, 1.5, 2.0, 3.0, 4.0)
+LEANS: Final = (1.0, 1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
 """What a right answer of the tail counts in learning, tried one after the other."""
 LEAST: Final = 100
 """Requests that a class of histories needs for weights of its own."""
@@ -81,9 +83,11 @@ class Blend(Recipe):
             return self._learnt(lesson, LEANS[0])
         return chosen(lesson, LEANS, self.keep, self._learnt)
 
-    def restore(self, arrays: Mapping[str, Array], names: tuple[str, ...]) -> "BlendModel":
+    def restore(
+        self, arrays: Mapping[str, Array], names: tuple[str, ...], known: Known
+    ) -> "BlendModel":
         """The model that gave these arrays, for pools with columns of these names."""
-        weights, offset, counts = (arrays[name] for name in ("weights", "offset", "counts"))
+        weights, offset, counts = arrays["weights"], arrays["offset"], known.counts
         lean = float(arrays["lean"][0])
         return BlendModel(self, names, weights, offset, self.kinds(counts), counts, lean)
 
@@ -170,16 +174,22 @@ class BlendModel:
         weights: Float64Array = self.weights[history[:, None], kind]
         return weights * stacked(pools, self.names)
 
-    def over(self, counts: Int64Array) -> "BlendModel":
-        """The same weights for items whose events are counted anew; there may be more items."""
-        return replace(self, kind=self.recipe.kinds(counts), counts=counts)
+    def over(self, known: Known, new: Float32Array | None = None) -> "BlendModel":
+        """The same weights for items that are known anew; there may be more of them.
+
+        Args:
+            known: of the items.
+            new: not used.
+        """
+        del new
+        return replace(self, kind=self.recipe.kinds(known.counts), counts=known.counts)
 
     def shares(self) -> list[dict[str, Any]]:
         """What each source counts, in shares, for each class of histories and items."""
         sources = list(dict.fromkeys(map(source_of, self.names)))
         told = []
-        for history, by_class in zip(_ranges(self.recipe.histories), self.weights, strict=True):
-            for items, own in zip(_ranges(self.recipe.items), by_class, strict=True):
+        for history, by_class in zip(ranges(self.recipe.histories), self.weights, strict=True):
+            for items, own in zip(ranges(self.recipe.items), by_class, strict=True):
                 sums = {
                     source: sum(
                         float(weight)
@@ -198,12 +208,11 @@ class BlendModel:
         return {
             "weights": self.weights,
             "offset": self.offset,
-            "counts": self.counts,
             "lean": np.array([self.lean]),
         }
 
 
-def _ranges(bounds: tuple[int, ...]) -> list[str]:
+def ranges(bounds: tuple[int, ...]) -> list[str]:
     """Classes in words: `0`, `1-5`, `6+` for bounds 1 and 6."""
     edges = [0, *bounds]
     told = [

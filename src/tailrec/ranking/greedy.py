@@ -13,6 +13,7 @@ from pydantic import Field
 
 from tailrec.items import Array
 from tailrec.ranking.blend import Blend, BlendModel
+from tailrec.ranking.known import Known
 from tailrec.ranking.lesson import Lesson
 from tailrec.ranking.pools import columns_of, stacked
 from tailrec.recipe import Recipe
@@ -73,6 +74,8 @@ class Greedy(Recipe):
             lean=1.0,
         )
 
-    def restore(self, arrays: Mapping[str, Array], names: tuple[str, ...]) -> BlendModel:
+    def restore(
+        self, arrays: Mapping[str, Array], names: tuple[str, ...], known: Known
+    ) -> BlendModel:
         """The model that gave these arrays, for pools with columns of these names."""
-        return _ONE_CLASS.restore(arrays, names)
+        return _ONE_CLASS.restore(arrays, names, known)

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from tailrec.items import PADDING, Array, Float32Array, Int64Array, ItemsBatch, QueryBatch
 from tailrec.ranking.blend import Blend, BlendModel
+from tailrec.ranking.known import Known
 from tailrec.ranking.lean import chosen
 from tailrec.ranking.lesson import Lesson
 from tailrec.ranking.pools import columns_of, ranked, stacked
@@ -66,12 +67,12 @@ class LambdaMart(Recipe):
         return chosen(lesson, LEANS, self.keep, lambda part, lean: self._learnt(part, lean, seed))
 
     def restore(
-        self, arrays: Mapping[str, Array], names: tuple[str, ...]
+        self, arrays: Mapping[str, Array], names: tuple[str, ...], known: Known
     ) -> "LambdaMartModel | BlendModel":
         """The model that gave these arrays, for pools with columns of these names."""
         if "trees" not in arrays:
-            return Blend(keep=self.keep, depth=self.depth).restore(arrays, names)
-        return LambdaMartModel(self, names, arrays["trees"], arrays["counts"])
+            return Blend(keep=self.keep, depth=self.depth).restore(arrays, names, known)
+        return LambdaMartModel(self, names, arrays["trees"], known.counts)
 
     def _learnt(self, lesson: Lesson, lean: float, seed: int) -> "LambdaMartModel":
         import lightgbm  # slow to load, and seldom needed
@@ -130,13 +131,14 @@ class LambdaMartModel:
             out[real] = self._booster.predict(seen)
         return out
 
-    def over(self, counts: Int64Array) -> "LambdaMartModel":
-        """The same trees for items whose events are counted anew; there may be more items."""
-        return replace(self, counts=counts)
+    def over(self, known: Known, new: Float32Array | None = None) -> "LambdaMartModel":
+        """The same trees for items that are known anew; see `BlendModel.over`."""
+        del new
+        return replace(self, counts=known.counts)
 
     def arrays(self) -> dict[str, Array]:
         """What was learnt, as plain arrays for an artifact."""
-        return {"trees": self.trees, "counts": self.counts}
+        return {"trees": self.trees}
 
     @cached_property
     def _booster(self) -> Any:

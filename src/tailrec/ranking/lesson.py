@@ -16,6 +16,7 @@ from tailrec.items import (
     ItemsBatch,
     QueryBatch,
 )
+from tailrec.ranking.known import Known
 
 AT = 10
 
@@ -30,8 +31,9 @@ class Lesson:
         right: bool [B, P], what the person turned to.
         n_targets: int64 [B], all of it, proposed or not.
         n_tail: int64 [B], items of the tail among it.
-        counts: int64 [I], events of each item that the sources have learnt from.
-        tail: bool [I], the tail by these.
+        known: of the items, without what is asked for.
+        tail: bool [I], the tail by their events.
+        meaning: float32 [I, D], what the items' texts mean; D is 0 where no encoder reads them.
     """
 
     queries: QueryBatch
@@ -39,8 +41,9 @@ class Lesson:
     right: BoolArray
     n_targets: Int64Array
     n_tail: Int64Array
-    counts: Int64Array
+    known: Known
     tail: BoolArray
+    meaning: Float32Array
 
     @classmethod
     def of(
@@ -48,13 +51,19 @@ class Lesson:
         queries: QueryBatch,
         pools: ItemsBatch,
         answers: tuple[Int64Array, Int32Array],
-        counts: Int64Array,
+        known: Known,
         tail: BoolArray,
     ) -> Self:
-        """A lesson from answers: bounds [B + 1] and items of each request."""
+        """A lesson from answers: bounds [B + 1] and items of each request; of no meanings."""
         right = find_hits(pools.ids, *answers)
         n_targets, n_tail = count_targets(*answers), count_targets(*answers, tail)
-        return cls(queries, pools, right, n_targets, n_tail, counts, tail)
+        meaning = np.zeros((len(known.counts), 0), np.float32)
+        return cls(queries, pools, right, n_targets, n_tail, known, tail, meaning)
+
+    @property
+    def counts(self) -> Int64Array:
+        """int64 [I], events of each item that the sources have learnt from."""
+        return self.known.counts
 
     def __len__(self) -> int:
         return len(self.queries)

@@ -235,5 +235,7 @@ def _crc32(tensors: Mapping[str, torch.Tensor]) -> int:
     sum_ = 0
     for name in sorted(tensors):
         sum_ = zlib.crc32(name.encode(), sum_)
-        sum_ = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, sum_)
+        # Nothing cannot be viewed as bytes.
+        if tensors[name].numel():
+            sum_ = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, sum_)
     return sum_
