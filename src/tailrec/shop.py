@@ -46,11 +46,13 @@ from tailrec.features.text import Progress
 from tailrec.frontier import Asked, Frontier, measure
 from tailrec.items import PADDING
 from tailrec.looks import Looks, attention_of, conversion_of, learn_looks
+from tailrec.mixture import Mixture
 from tailrec.model import Model, load_model
 from tailrec.shop_recipe import NEW_SHOP, RECIPE, ShopRecipe, write_source
 from tailrec.tail.segments import equal_windows, movement
 from tailrec.tail.value import ValuableTail, valuable_tail
 from tailrec.tuning import OnTrial
+from tailrec.tuning_mixture import Validation, search_source
 from tailrec.tuning_search import Goal, Tuned, search_options
 from tailrec.tuning_study import Trial
 
@@ -284,7 +286,8 @@ class Shop:
 
         Args:
             until: learn from events before this instant only.
-            budget_s: seconds to search options on validation; 0 takes them from the recipe.
+            budget_s: seconds to search options on validation; 0 takes them from the recipe. Where
+                the recipe names no source, it is chosen, too; see `tuning_mixture`.
             progress: called while texts are encoded.
             on_trial: called after each trial of the search.
 
@@ -301,9 +304,10 @@ class Shop:
         tuned = None
         if budget_s > 0:
             goal = self.recipe.goal()
-            tuned = self._search(
-                whole, features, recipe.source, goal, budget_s=budget_s, on_trial=on_trial
-            )
+            # Who names no source gets the best measured.
+            source = recipe.source if "source" in self.recipe.model_fields_set else Mixture()
+            on, folder = self._validation(whole, features, goal), self.folder / TUNING
+            tuned = search_source(source, on, folder=folder, budget_s=budget_s, progress=on_trial)
             if tuned.stopped:  # a model nobody waited for is not to be served
                 raise KeyboardInterrupt
             recipe = recipe.model_copy(update={"source": tuned.chosen.source})
@@ -346,8 +350,17 @@ class Shop:
         whole = self.dataset(whole=True)
         recipe, cache, home = self.recipe.features, self.cache, self.folder
         features = recipe.fit(whole.catalog, cache=cache, home=home, progress=progress)
-        asked = (source or self.recipe.source, goal or self.recipe.goal())
-        return self._search(whole, features, *asked, budget_s=budget_s, on_trial=on_trial)
+        on = self._validation(whole, features, goal or self.recipe.goal())
+        return search_options(
+            source or self.recipe.source,
+            on.inner,
+            on.features,
+            on.goal,
+            folder=self.folder / TUNING,
+            budget_s=budget_s,
+            seed=on.seed,
+            progress=on_trial,
+        )
 
     def set_source(self, source: AnySource) -> None:
         """Put a source's options into `[source]` of tailrec.toml; all else in it stays.
@@ -438,26 +451,10 @@ class Shop:
         except DataError:
             return None
 
-    def _search(
-        self,
-        whole: Dataset,
-        features: FeatureModel,
-        source: AnySource,
-        goal: Goal,
-        *,
-        budget_s: float,
-        on_trial: OnTrial | None,
-    ) -> Tuned:
-        return search_options(
-            source,
-            inner_split(whole, self.recipe.histories.repeats),
-            features.features,
-            goal,
-            folder=self.folder / TUNING,
-            budget_s=budget_s,
-            seed=self.recipe.seed,
-            progress=on_trial,
-        )
+    def _validation(self, whole: Dataset, features: FeatureModel, goal: Goal) -> Validation:
+        repeats = self.recipe.histories.repeats
+        inner = inner_split(whole, repeats)
+        return Validation(inner, repeats, features.features, goal, self.recipe.seed)
 
     def _card(
         self, data: Dataset, engine: Engine, started: datetime, tuned: Tuned | None
@@ -481,7 +478,7 @@ class Shop:
         if tuned:
             best = tuned.chosen
             card["validation"] = {"ndcg@10": best.ndcg, "tail_ndcg@10": best.tail_ndcg}
-            card["n_trials"] = len(tuned.trials)
+            card |= {"n_trials": len(tuned.trials), "afforded": list(tuned.told)}
         return card
 
 

@@ -37,8 +37,8 @@ NEW_SHOP = """\
 [store]
 # url = "postgresql://user@host/database"    # instead of store.db beside this file
 
-[source]
-kind = "linear"
+# [source]
+# kind = "linear"    # as without this table; `fit --budget 10m` then takes what measures best
 """
 
 

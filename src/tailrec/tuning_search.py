@@ -40,6 +40,7 @@ class Tuned:
         goal: what was looked for.
         stopped: whether it was interrupted (Ctrl-C) before its budget was spent.
         study: the file that the next search continues.
+        told: what a budget afforded, in words; see `tuning_mixture`.
     """
 
     given: Trial
@@ -49,6 +50,7 @@ class Tuned:
     goal: Goal
     stopped: bool
     study: Path
+    told: tuple[str, ...] = ()
 
     @property
     def changed(self) -> dict[str, tuple[Any, Any]]:

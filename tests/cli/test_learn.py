@@ -46,10 +46,22 @@ def test_fit_with_a_budget_serves_the_choice(ask: Asks, words_alone: Path) -> No
     told = ask("fit", "--shop", words_alone, "--budget", "2s")
     assert told["n_trials"] > 1
     with Shop.open(words_alone) as shop:
-        assert shop.engine().recipe.source.model_dump() == told["source"]
+        assert shop.engine().recipe.source.model_dump(mode="json") == told["source"]
+    # The recipe names no source, so the best measured one is taken, and what is not afforded said.
+    assert told["afforded"][0].startswith("sequence left out")
+    assert told["afforded"][-1].startswith("served: linear")
     again = ask("fit", "--shop", words_alone)
     # Without a budget the options are the recipe's again.
     assert "validation" not in again
+    assert again["source"]["kind"] == "linear"
+
+
+def test_a_source_that_is_named_is_kept(ask: Asks, run: Run, words_alone: Path) -> None:
+    path = words_alone / "tailrec.toml"
+    path.write_text(path.read_text("utf-8") + '[source]\nkind = "linear"\n', "utf-8")
+    told = ask("fit", "--shop", words_alone, "--budget", "1s")
+    assert (told["source"]["kind"], told["afforded"]) == ("linear", [])
+    assert "options chosen from" in run("fit", "--shop", words_alone, "--budget", "1s").stdout
 
 
 @pytest.mark.parametrize(

@@ -99,4 +99,5 @@ def _searched(card: Mapping[str, Any]) -> str:
         told = "options as in the recipe"
         searched = SPACES[card["source"]["kind"]]
         return f"{told}; --budget 60s chooses them on validation" if searched else told
-    return f"options chosen from {card['n_trials']} trials; on validation {card['validation']}"
+    told = f"options chosen from {card['n_trials']} trials; on validation {card['validation']}"
+    return "; ".join([told, *card["afforded"]])
