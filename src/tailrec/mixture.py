@@ -105,13 +105,32 @@ class Mixture(Recipe):
                 of them is the last is not known before the latest events are cut off.
             repeats: which event of `whole` stands for several.
         """
+        return self.fit_each((self.ranker,), data, features, rng=rng, whole=whole, repeats=repeats)[
+            0
+        ]
+
+    def fit_each(
+        self,
+        rankers: Sequence[AnyRanker],
+        data: Dataset,
+        features: Features,
+        *,
+        rng: Generator,
+        whole: Dataset | None = None,
+        repeats: Repeats = "all",
+    ) -> list["MixtureModel"]:
+        """The mixture under several rankers, that share the fits of the parts; see `fit`."""
         seed = int(rng.integers(2**31))
         if whole is None:
             whole, repeats = data, "all"
-        ranker = self.ranker.fit(self._lesson(whole, repeats, features, seed), rng=rng)
+        lesson = self._lesson(whole, repeats, features, seed)
         models = self._fitted(data, features, seed)
         known = Known.of(data.item_counts, _speaking(models))
-        return MixtureModel(self, models, ranker.over(known))
+        found = []
+        for ranker in rankers:
+            learnt = ranker.fit(lesson, rng=np.random.default_rng(seed)).over(known)
+            found.append(MixtureModel(self.model_copy(update={"ranker": ranker}), models, learnt))
+        return found
 
     def _fitted(self, data: Dataset, features: Features, seed: int) -> dict[str, Any]:
         return {

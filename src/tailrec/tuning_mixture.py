@@ -21,6 +21,8 @@ from tailrec.engine import AnySource
 from tailrec.errors import RecipeError
 from tailrec.evaluation.report import evaluate
 from tailrec.mixture import Mixture
+from tailrec.ranking.attention import Attention
+from tailrec.ranking.blend import Blend
 from tailrec.tail.segments import is_tail
 from tailrec.tuning import AT, OnTrial, choose
 from tailrec.tuning_search import Goal, Tuned, search_options
@@ -33,6 +35,8 @@ FITS: Final = 4
 to be served."""
 LEAST: Final = 0.25
 """Share of its steps without which a trained part is left out."""
+RANKERS: Final = (Blend(), Attention())
+"""Tried beside the one that the recipe names."""
 _PROBED: Final = (10, 60)
 """Steps of two short fits that tell how long one takes."""
 
@@ -54,16 +58,22 @@ class Validation(NamedTuple):
     goal: Goal
     seed: int
 
-    def measured(self, source: Mixture) -> Trial:
-        """A fit of the source, and what it gave."""
+    def measured(self, source: Mixture) -> list[Trial]:
+        """One fit of the source's parts, and what each ranker made of them."""
         started, train = monotonic(), self.inner.train
-        rng = np.random.default_rng(self.seed)
-        whole = self.inner.whole
-        model = source.fit(train, self.features, rng=rng, whole=whole, repeats=self.repeats)
+        rankers = [source.ranker, *(one for one in RANKERS if one.kind != source.ranker.kind)]
+        rng, whole = np.random.default_rng(self.seed), self.inner.whole
+        models = source.fit_each(
+            rankers, train, self.features, rng=rng, whole=whole, repeats=self.repeats
+        )
         masks = {"tail": is_tail(train.item_counts, self.goal.tail)}
-        figures = evaluate(self.inner, model.candidates, at=(AT,), masks=masks).figures
-        found = figures.get(f"ndcg@{AT}/tail", 0.0)
-        return Trial(source, figures[f"ndcg@{AT}"], found, monotonic() - started)
+        trials = []
+        for model in models:
+            figures = evaluate(self.inner, model.candidates, at=(AT,), masks=masks).figures
+            now, found = monotonic(), figures.get(f"ndcg@{AT}/tail", 0.0)
+            trials.append(Trial(model.recipe, figures[f"ndcg@{AT}"], found, now - started))
+            started = now
+        return trials
 
 
 class Pace(NamedTuple):
@@ -136,7 +146,7 @@ def search_mixture(
     Unlike a search for the options of one source, the budget covers the fit of what is served.
 
     Args:
-        source: its parts are where the searches start; its ranker stays.
+        source: its parts are where the searches start; its ranker is one of those tried.
         on: what is chosen on.
         folder: of the shop's studies; those of the parts are the ones of `search_options`.
         budget_s: seconds.
@@ -200,9 +210,10 @@ def _mixed(mixture: Mixture, on: Validation, *, until: float) -> tuple[list[Tria
     """The quick parts mixed, and all of them where there is time for it; what was afforded."""
     quick = tuple(part for part in mixture.parts if not isinstance(part, Sequential))
     trained = [part for part in mixture.parts if isinstance(part, Sequential)]
-    trials, told = [], []
+    trials: list[Trial] = []
+    told: list[str] = []
     if len(quick) > 1:
-        trials.append(on.measured(mixture.model_copy(update={"parts": quick})))
+        trials += on.measured(mixture.model_copy(update={"parts": quick}))
     for part in trained:
         pace = Pace.of(part, on)
         # Whatever is mixed, the quick parts are fitted once more to be measured, and to be served.
@@ -218,12 +229,13 @@ def _mixed(mixture: Mixture, on: Validation, *, until: float) -> tuple[list[Tria
             continue
         told.append(f"{part.kind}: {of_all}, {pace.seconds(steps):,.0f} s a fit")
         parts = (of_steps(p, steps) if p is part else p for p in mixture.parts)
-        trials.append(on.measured(mixture.model_copy(update={"parts": tuple(parts)})))
+        trials += on.measured(mixture.model_copy(update={"parts": tuple(parts)}))
     return trials, told
 
 
 def _named(best: Trial) -> str:
     """What was chosen, in words."""
     source = best.source
-    kinds = [part.kind for part in source.parts] if isinstance(source, Mixture) else [source.kind]
-    return f"served: {' + '.join(kinds)}"
+    if not isinstance(source, Mixture):
+        return f"served: {source.kind} alone"
+    return f"served: {' + '.join(part.kind for part in source.parts)}, by {source.ranker.kind}"
