@@ -3,9 +3,9 @@
 ``python benchmarks/ctr.py [--users N] [--seeds N]`` simulates a shop, fits `linear` on the first
 70 % of the days, learns chances from the impressions of the next 15 %, with attention estimated
 from the same log, and asks for those of the last 15 %. AUC, log-loss and calibration error of the
-click at its place, overall and by tier, and the mean distance to the true chance; for the trees,
-for the same blind to places, and for what stands in a place on average. With the time of 500
-items for one person on one core. Writes ``benchmarks/results/ctr.json``.
+click at its place, overall and by tier, and the mean distance to the true chance; for trees, for
+a network, for trees blind to places, and for what stands in a place on average. With the time of
+500 items for one person on one core. Writes ``benchmarks/results/ctr.json``.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from tailrec.evaluation.response import response
 from tailrec.features.build import FeatureRecipe
 from tailrec.items import PADDING, Array, Float32Array, ItemsBatch
 from tailrec.ranking.context import context
-from tailrec.ranking.ctr import Ctr, CtrModel, Impressions
+from tailrec.ranking.ctr import AnyCtr, Ctr, CtrModel, Impressions, NeuralCtr
 from tailrec.ranking.pools import RANK, SCORE, between, by_rank
 from tailrec.reranking.attention import Attention, ClickLog
 from tailrec.simulate import SimulatedShop, simulate
@@ -80,13 +80,18 @@ def measured(shop: SimulatedShop) -> list[dict[str, Any]]:
     tier = tiers(data.item_counts, "pareto")[column(ask, "item")]
     base = np.bincount(log.position, log.clicked) / np.maximum(np.bincount(log.position), 1)
     trees = fitted(Ctr(), own)
+    network = fitted(NeuralCtr(), own)
+    platt = fitted(NeuralCtr(calibration="platt"), own)
     guesses = {
         "trees": looked * trees.probability(seen),
+        "network": looked * network.probability(seen),
+        "network, platt": looked * platt.probability(seen),
         "trees, platt": looked * fitted(Ctr(calibration="platt"), own).probability(seen),
         "blind to places": fitted(Ctr(), blind).probability(seen),
         "place alone": base[position],
         "truth": truth,
     }
+    timed = {"trees": trees, "network": network}
     return [
         {
             "model": name,
@@ -94,14 +99,14 @@ def measured(shop: SimulatedShop) -> list[dict[str, Any]]:
             "asked": len(ask),
             "clicks": int(clicked.sum()),
             "distance": float(np.abs(guess - truth).mean()),
-            "ms_500_items": latency(trees, seen) if name == "trees" else None,
+            "ms_500_items": latency(timed[name], seen) if name in timed else None,
         }
         | response(guess, clicked, tier=tier)
         for name, guess in guesses.items()
     ]
 
 
-def fitted(recipe: Ctr, data: Impressions) -> CtrModel:
+def fitted(recipe: AnyCtr, data: Impressions) -> CtrModel:
     """Always from the same seed."""
     return recipe.fit(data, rng=np.random.default_rng(0))
 

@@ -5,8 +5,9 @@ each set and for each seed, the parts of a mixture once, and the rankers of `RAN
 say; then the peers of `peers_of` with the options that ``compare.py`` chose for them on
 validation, collective EASE with options chosen here, and the kept slates of SASRec (tuned and
 trained once, ``peers/slates``). The whole catalogue is ranked. Each fit is a process of its own, so
-that its memory is its own. Writes ``benchmarks/results/ranking.json`` and
-``docs/pictures/ranking.png``; what is in DIR is not made again. The data are found by TAILREC_DATA.
+that its memory is its own, with as many threads as OMP_NUM_THREADS says. Writes
+``benchmarks/results/ranking.json`` and ``docs/pictures/ranking.png``; what is in DIR is not made
+again. The data are found by TAILREC_DATA.
 """
 
 import argparse
@@ -23,7 +24,6 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from peers.collective import CollectiveEase
 from peers.kept import restore_slates
@@ -60,7 +60,7 @@ SASREC = "rectools-sasrec"
 FIGURES = ("recall@10", "ndcg@10", "recall@20/pareto", "ndcg@10/pareto", "recall@20/cold")
 JUDGED = FIGURES[:4]
 KEPT = (*FIGURES, *(f"recall@20/decile_{number}" for number in range(1, 11)))
-OURS = (*RANKERS, "linear", "sequence", "content", "itemknn")
+WHO = ("ours", "peers")
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "ranking.png"
 DRAWN = {
     "mixture, attention": (BLUE, "-"),
@@ -206,7 +206,6 @@ def slates_of(name: str, work: Path) -> Path:
 
 def one(name: str, number: int, seed: int, work: Path, who: str) -> None:
     """Fit and measure in this process; figures and what each request gave go to the folder."""
-    torch.set_num_threads(2)
     fit = fit_ours if who == "ours" else fit_peers
     rows = []
     for told, found, costs in fit(name, number, seed, work):
@@ -294,7 +293,7 @@ def main() -> None:
             n_splits = len(list((work / f"{name}-splits").glob("*/split.json")))
             turns = [(seed, number) for seed in range(asked.seeds) for number in range(n_splits)]
             for seed, number in turns:
-                for who in ("ours", "peers") if seed == 0 else ("ours",):
+                for who in WHO if seed == 0 else WHO[:1]:
                     if (work / "each" / f"{name}-{number}-{seed}-{who}.json").exists():
                         continue
                     words = [name, str(number), str(seed), who]
@@ -304,11 +303,18 @@ def main() -> None:
                     summed(work)
 
 
+def complete(work: Path, name: str) -> bool:
+    """Whether everything was measured on every split of a set, with one seed at least."""
+    splits = len(list((work / f"{name}-splits").glob("*/split.json")))
+    there = [work / "each" / f"{name}-{n}-0-{who}.json" for n in range(splits) for who in WHO]
+    return bool(there) and all(path.exists() for path in there)
+
+
 def summed(work: Path) -> None:
     """Write what is in the folder as the result."""
-    files = sorted((work / "each").glob("*.json"))
+    names = [name for name in NAMES if complete(work, name)]
+    files = [file for name in names for file in sorted((work / "each").glob(f"{name}-*.json"))]
     rows = [row for file in files for row in json.loads(file.read_text("utf-8"))]
-    names = [name for name in NAMES if any(row["set"] == name for row in rows)]
     found = {"rows": rows, "ratios": [row for name in names for row in ratios(rows, work, name)]}
     (RESULTS / "ranking.json").write_text(written(found), "utf-8")
     write_bytes(PICTURE, picture(rows))

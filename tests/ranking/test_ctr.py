@@ -2,16 +2,20 @@
 
 import numpy as np
 import pytest
+import torch
 from numpy.random import Generator
 from scipy.special import expit
 
-from tailrec.errors import DataError
+from tailrec.errors import DataError, RecipeError
 from tailrec.evaluation.response import auc, expected_calibration_error
 from tailrec.items import Array, Float64Array
 from tailrec.ranking.calibrate import Way, calibrated
-from tailrec.ranking.ctr import Ctr, Impressions
+from tailrec.ranking.ctr import AnyCtr, Ctr, Impressions, NeuralCtr
+from tailrec.ranking.layers import Scale
+from tailrec.ranking.layers_fit import Net
 
 ATTENTION = 1 / np.arange(1, 11) ** 0.8
+every_kind = pytest.mark.parametrize("recipe", [Ctr(), NeuralCtr()], ids=lambda one: one.kind)
 
 
 def truth(known: Array) -> Float64Array:
@@ -33,8 +37,9 @@ def shown(rng: Generator, n: int = 40_000, *, sorted_by: float = 2.0) -> Impress
 
 
 @pytest.mark.parametrize("way", ["isotonic", "platt"])
-def test_chances_are_true_whatever_the_place(rng: Generator, way: Way) -> None:
-    model = Ctr(calibration=way).fit(shown(rng), rng=rng)
+@every_kind
+def test_chances_are_true_whatever_the_place(rng: Generator, way: Way, recipe: AnyCtr) -> None:
+    model = recipe.model_copy(update={"calibration": way}).fit(shown(rng), rng=rng)
     fresh = shown(np.random.default_rng(77), 20_000, sorted_by=0)
     chance = model.probability(fresh.known)
     assert ((chance > 0) & (chance < 1)).all()
@@ -45,49 +50,61 @@ def test_chances_are_true_whatever_the_place(rng: Generator, way: Way) -> None:
     assert auc(chance, answered) > best - 0.02
 
 
-def test_without_places_what_stands_high_seems_better(rng: Generator) -> None:
+@every_kind
+def test_without_places_what_stands_high_seems_better(rng: Generator, recipe: AnyCtr) -> None:
     seen = shown(rng)
     blind = Impressions(seen.known, seen.position, seen.clicked, np.ones(1))
     fresh = shown(np.random.default_rng(77), 20_000, sorted_by=0)
     real = truth(fresh.known)
     corrected, plain = (
-        Ctr().fit(data, rng=np.random.default_rng(0)).probability(fresh.known)
+        recipe.fit(data, rng=np.random.default_rng(0)).probability(fresh.known)
         for data in (seen, blind)
     )
     assert np.abs(corrected - real).mean() < 0.5 * np.abs(plain - real).mean()
 
 
-def test_impressions_without_clicks_give_a_small_chance_to_all(rng: Generator) -> None:
+@every_kind
+def test_impressions_without_clicks_give_a_small_chance_to_all(
+    rng: Generator, recipe: AnyCtr
+) -> None:
     seen = shown(rng, 1000)
     none = Impressions(seen.known, seen.position, np.zeros(1000, bool), ATTENTION)
-    chance = Ctr().fit(none, rng=rng).probability(seen.known)
+    chance = recipe.fit(none, rng=rng).probability(seen.known)
     assert 0 < chance[0] < 0.002
     assert (chance == chance[0]).all()
     few = np.zeros(1000, bool)
     few[:5] = True
     some = Impressions(seen.known, seen.position, few, ATTENTION)
-    assert Ctr().fit(some, rng=rng).probability(seen.known)[0] == pytest.approx(
+    assert recipe.fit(some, rng=rng).probability(seen.known)[0] == pytest.approx(
         5 / some.looked.sum()
     )
     every = Impressions(seen.known, seen.position, np.ones(1000, bool), ATTENTION)
-    assert Ctr().fit(every, rng=rng).probability(seen.known).max() < 1
+    assert recipe.fit(every, rng=rng).probability(seen.known).max() < 1
 
 
-def test_what_is_not_known_may_be_missing(rng: Generator) -> None:
+@every_kind
+def test_what_is_not_known_may_be_missing(rng: Generator, recipe: AnyCtr) -> None:
+    """A number that is missing says that it is: here, that nobody clicks."""
     seen = shown(rng, 20_000)
     seen.known[::3, 0] = np.nan
-    chance = Ctr().fit(seen, rng=rng).probability(seen.known[:50])
+    seen.known[:, 3] = np.nan
+    seen.clicked[::3] = False
+    chance = recipe.fit(seen, rng=rng).probability(seen.known)
     assert np.isfinite(chance).all()
+    assert chance[::3].mean() < 0.3 * chance[1::3].mean()
 
 
-def test_one_seed_gives_one_model_and_a_saved_one_the_same(rng: Generator) -> None:
+@every_kind
+def test_one_seed_gives_one_model_and_a_saved_one_the_same(rng: Generator, recipe: AnyCtr) -> None:
     seen = shown(rng, 8000)
-    one, other = (Ctr().fit(seen, rng=np.random.default_rng(5)) for _ in range(2))
-    assert one.trees == other.trees
-    restored = Ctr().restore(one.arrays())
+    one, other = (recipe.fit(seen, rng=np.random.default_rng(5)) for _ in range(2))
+    for name, values in one.arrays().items():
+        np.testing.assert_array_equal(other.arrays()[name], values)
+    assert one.learner is not None
+    restored = recipe.restore(one.arrays())
     np.testing.assert_array_equal(restored.probability(seen.known), one.probability(seen.known))
-    bare = Ctr().fit(seen.take(np.flatnonzero(~seen.clicked)), rng=rng)
-    again = Ctr().restore(bare.arrays())
+    bare = recipe.fit(seen.take(np.flatnonzero(~seen.clicked)), rng=rng)
+    again = recipe.restore(bare.arrays())
     assert again.curve is None
     np.testing.assert_array_equal(again.probability(seen.known), bare.probability(seen.known))
 
@@ -117,3 +134,21 @@ def test_what_cannot_be_is_refused(rng: Generator) -> None:
     model = Ctr().fit(Impressions(known, place, clicked, ATTENTION), rng=rng)
     with pytest.raises(DataError, match=r"2\] was learnt from"):
         model.probability(np.zeros((1, 3), np.float32))
+
+
+def test_a_network_of_layers_without_width_is_refused() -> None:
+    with pytest.raises(RecipeError, match="at least 1 wide"):
+        NeuralCtr.parse({"hidden": [8, 0]})
+
+
+def test_numpy_runs_the_network_that_pytorch_learnt(rng: Generator) -> None:
+    known = rng.normal(size=(50, 3)).astype(np.float32)
+    known[::4, 1] = np.nan
+    scale = Scale.of(known)
+    torch.manual_seed(0)
+    net = Net(scale, (8, 4), 0.5, 0.7).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.randn(parameter.shape))
+        odds = net(torch.as_tensor(scale(known))).numpy()
+    np.testing.assert_allclose(0.7 + net.layers().odds(known), odds, atol=1e-4)

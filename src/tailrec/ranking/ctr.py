@@ -1,26 +1,29 @@
 """The chance that somebody who looks at an item clicks it, or buys it, learnt from impressions.
 
 An item at place k is clicked with the chance that the place is looked at times the item's own: the
-first is given, the second is learnt by boosted trees from what is known of person, item and moment,
-under the likelihood of both together. So a place low in the slate, where few look, does not make
-what stands there worse. A rising curve, learnt on impressions apart, makes the chances true.
+first is given, the second is learnt from what is known of person, item and moment, by boosted trees
+or by a small network, under the likelihood of both together. So a place low in the slate, where few
+look, does not make what stands there worse. A rising curve, learnt on impressions apart, makes the
+chances true.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.random import Generator
-from pydantic import Field
+from pydantic import Field, field_validator
 from scipy.special import expit, logit
 
 from tailrec.artifact import under
 from tailrec.errors import DataError
 from tailrec.items import Array, BoolArray, Float32Array, Float64Array, Int32Array
 from tailrec.ranking.calibrate import Calibration, Way, calibrated, slopes
+from tailrec.ranking.layers import Layers
+from tailrec.ranking.trees import Trees
 from tailrec.recipe import Recipe
+from tailrec.training.recipes import Course
 
 _FEWEST: Final = 10
 """Clicks below which nothing is told apart: everything has the mean."""
@@ -72,6 +75,18 @@ class Impressions:
         )
 
 
+class Learner(Protocol):
+    """What tells one case from another."""
+
+    def odds(self, known: Float32Array) -> Float64Array:
+        """float64 [N], log-odds of a click by those who look, beside those of the mean."""
+        ...
+
+    def arrays(self) -> dict[str, Array]:
+        """What was learnt, as plain arrays for an artifact."""
+        ...
+
+
 class Ctr(Recipe):
     """Options of the trees.
 
@@ -96,46 +111,19 @@ class Ctr(Recipe):
     calibration: Way = "isotonic"
 
     def fit(self, data: Impressions, *, rng: Generator) -> "CtrModel":
-        """Learn the chances.
-
-        Args:
-            data: at least one impression. With fewer than ten clicks everything has the mean
-                chance; without any, half a click among all that was looked at.
-            rng: draws what is held out, and the trees' seed.
-
-        Raises:
-            DataError: there is no impression.
+        """Learn the chances; see `learnt`.
 
         Source:
             Friedman 2001, doi:10.1214/aos/1013203451, under the position-based model of Craswell
             et al. 2008, doi:10.1145/1341531.1341545.
         """
-        if not len(data):
-            raise DataError("there is no impression to learn from; log what is shown")
-        held = rng.random(len(data)) < self.held_out
-        own, other = data.take(~held), data.take(held)
-        seed = int(rng.integers(2**31))
-        if min(own.clicked.sum(), other.clicked.sum()) < _FEWEST:
-            return CtrModel(self, data.known.shape[1], _mean(data), b"", None)
-        start = float(logit(_mean(own)))
-        trees = self._boosted(own, other, start, seed)
-        odds = start + trees.predict(other.known, num_threads=1)
-        curve = calibrated(odds, other.clicked, other.looked, self.calibration)
-        text = trees.model_to_string(num_iteration=trees.best_iteration).encode()
-        return CtrModel(self, data.known.shape[1], float(expit(start)), text, curve)
+        return learnt(self, data, self._boosted, rng)
 
     def restore(self, arrays: Mapping[str, Array]) -> "CtrModel":
         """The model that gave these arrays."""
-        curve = under(arrays, "curve.")
-        return CtrModel(
-            self,
-            int(arrays["width"][0]),
-            float(arrays["mean"][0]),
-            arrays["trees"].tobytes(),
-            Calibration.from_arrays(curve) if curve else None,
-        )
+        return restored(self, arrays, lambda parts: Trees(parts["trees"]))
 
-    def _boosted(self, own: Impressions, other: Impressions, start: float, seed: int) -> Any:
+    def _boosted(self, own: Impressions, other: Impressions, start: float, seed: int) -> "Trees":
         import lightgbm  # slow to load, and seldom needed
 
         def objective(odds: Float64Array, _: Any) -> tuple[Float64Array, Float64Array]:
@@ -159,7 +147,7 @@ class Ctr(Recipe):
             "force_row_wise": True,
             "verbose": -1,
         }
-        return lightgbm.train(
+        trees = lightgbm.train(
             options,
             learn,
             num_boost_round=self.trees,
@@ -167,6 +155,109 @@ class Ctr(Recipe):
             feval=loss,
             callbacks=[lightgbm.early_stopping(self.patience, verbose=False)],
         )
+        return Trees.of(trees, trees.best_iteration)
+
+
+class NeuralCtr(Recipe):
+    """Options of the network.
+
+    Attributes:
+        hidden: widths of its layers.
+        dropout: share of numbers left out of a step of learning.
+        impressions: of one step.
+        held_out: share of the impressions that the curve is learnt on, and that says which state
+            is the best.
+        calibration: `isotonic`, or `platt` for few impressions.
+        course: steps, rates, checks.
+    """
+
+    kind: Literal["neural"] = "neural"
+    hidden: tuple[int, ...] = (64, 32)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    impressions: int = Field(default=1024, ge=1)
+    held_out: float = Field(default=0.25, gt=0, lt=1)
+    calibration: Way = "isotonic"
+    course: Course = Course(
+        steps=1500, rate=2e-3, check_every=50, patience=6, keep_every=1500, device="cpu"
+    )
+
+    @field_validator("hidden")
+    @classmethod
+    def _wide(cls, hidden: tuple[int, ...]) -> tuple[int, ...]:
+        if any(width < 1 for width in hidden):
+            raise ValueError(f"hidden is {list(hidden)}; layers are at least 1 wide")
+        return hidden
+
+    def fit(self, data: Impressions, *, rng: Generator) -> "CtrModel":
+        """Learn the chances; see `learnt`.
+
+        Numbers are read in units of their spread, and beside them which are missing.
+
+        Source:
+            A network over what is known of a case as in Covington et al. 2016,
+            doi:10.1145/2959100.2959190, under the position-based model of Craswell et al. 2008,
+            doi:10.1145/1341531.1341545.
+        """
+        return learnt(self, data, self._trained, rng)
+
+    def restore(self, arrays: Mapping[str, Array]) -> "CtrModel":
+        """The model that gave these arrays."""
+        return restored(self, arrays, Layers.from_arrays)
+
+    def _trained(self, own: Impressions, other: Impressions, start: float, seed: int) -> Layers:
+        # PyTorch takes seconds to load, and serving has no use for it.
+        from tailrec.ranking.layers_fit import Cases, trained
+
+        learn, judge = (Cases(part.known, part.clicked, part.looked) for part in (own, other))
+        course = self.course.model_copy(update={"seed": seed + self.course.seed})
+        sizes = (self.hidden, self.dropout, self.impressions)
+        return trained(learn, judge, start, sizes, course)
+
+
+AnyCtr = Ctr | NeuralCtr
+Learn = Callable[[Impressions, Impressions, float, int], Learner]
+"""Learns from the first impressions, judged on the second, beside log-odds; takes a seed."""
+
+
+def learnt(recipe: AnyCtr, data: Impressions, learn: Learn, rng: Generator) -> "CtrModel":
+    """What both kinds of models do: hold out, learn, make the chances true.
+
+    Args:
+        recipe: of the model.
+        data: at least one impression. With fewer than ten clicks everything has the mean chance;
+            without any, half a click among all that was looked at.
+        learn: tells cases from each other.
+        rng: draws what is held out, and a seed.
+
+    Raises:
+        DataError: there is no impression.
+    """
+    if not len(data):
+        raise DataError("there is no impression to learn from; log what is shown")
+    held = rng.random(len(data)) < recipe.held_out
+    own, other = data.take(~held), data.take(held)
+    seed = int(rng.integers(2**30))
+    if min(own.clicked.sum(), other.clicked.sum()) < _FEWEST:
+        return CtrModel(recipe, data.known.shape[1], _mean(data), None, None)
+    start = float(logit(_mean(own)))
+    learner = learn(own, other, start, seed)
+    odds = start + learner.odds(other.known)
+    curve = calibrated(odds, other.clicked, other.looked, recipe.calibration)
+    return CtrModel(recipe, data.known.shape[1], float(expit(start)), learner, curve)
+
+
+def restored(
+    recipe: AnyCtr, arrays: Mapping[str, Array], learner: Callable[[Mapping[str, Array]], Learner]
+) -> "CtrModel":
+    """The model that gave some arrays; `learner` is made of those of its own."""
+    curve, own = under(arrays, "curve."), under(arrays, "learner.")
+    return CtrModel(
+        recipe,
+        int(arrays["width"][0]),
+        float(arrays["mean"][0]),
+        learner(own) if own else None,
+        Calibration.from_arrays(curve) if curve else None,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,14 +268,14 @@ class CtrModel:
         recipe: the options it was fitted with.
         width: F, numbers known of a case.
         mean: chance of all that were looked at.
-        trees: as LightGBM writes them; empty where there were too few clicks.
-        curve: from log-odds to chances; None where there are no trees.
+        learner: tells cases from each other; None where there were too few clicks.
+        curve: from log-odds to chances; None where there is no learner.
     """
 
-    recipe: Ctr
+    recipe: AnyCtr
     width: int
     mean: float
-    trees: bytes
+    learner: Learner | None
     curve: Calibration | None
 
     def probability(self, known: Float32Array) -> Float64Array:
@@ -198,25 +289,19 @@ class CtrModel:
         """
         if known.ndim != 2 or known.shape[1] != self.width:
             raise DataError(f"known is {known.shape}; [N, {self.width}] was learnt from")
-        if self.curve is None or not len(known):
+        if self.learner is None or self.curve is None or not len(known):
             return np.full(len(known), self.mean)
-        return self.curve(float(logit(self.mean)) + self._booster.predict(known, num_threads=1))
-
-    @cached_property
-    def _booster(self) -> Any:
-        import lightgbm
-
-        return lightgbm.Booster(model_str=self.trees.decode())
+        return self.curve(float(logit(self.mean)) + self.learner.odds(known))
 
     def arrays(self) -> dict[str, Array]:
         """What was learnt, as plain arrays for an artifact."""
         found: dict[str, Array] = {
             "width": np.array([self.width]),
             "mean": np.array([self.mean]),
-            "trees": np.frombuffer(self.trees, np.uint8),
         }
-        if self.curve is not None:
-            found |= {f"curve.{name}": values for name, values in self.curve.arrays().items()}
+        for name, part in (("curve", self.curve), ("learner", self.learner)):
+            if part is not None:
+                found |= {f"{name}.{of}": values for of, values in part.arrays().items()}
         return found
 
 

@@ -6,8 +6,7 @@ there are. They need many answers to learn that from; with few, the weights of `
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -19,6 +18,7 @@ from tailrec.ranking.known import Known
 from tailrec.ranking.lean import chosen
 from tailrec.ranking.lesson import Lesson
 from tailrec.ranking.pools import columns_of, ranked, stacked
+from tailrec.ranking.trees import Trees
 from tailrec.recipe import Recipe
 
 LEANS: Final = (1.0, 2.0, 4.0)
@@ -72,7 +72,7 @@ class LambdaMart(Recipe):
         """The model that gave these arrays, for pools with columns of these names."""
         if "trees" not in arrays:
             return Blend(keep=self.keep, depth=self.depth).restore(arrays, names, known)
-        return LambdaMartModel(self, names, arrays["trees"], known.counts)
+        return LambdaMartModel(self, names, Trees(arrays["trees"]), known.counts)
 
     def _learnt(self, lesson: Lesson, lean: float, seed: int) -> "LambdaMartModel":
         import lightgbm  # slow to load, and seldom needed
@@ -97,9 +97,8 @@ class LambdaMart(Recipe):
             "force_row_wise": True,
             "verbose": -1,
         }
-        trees = lightgbm.train(options, data, num_boost_round=self.trees)
-        text = np.frombuffer(trees.model_to_string().encode(), np.uint8)
-        return LambdaMartModel(self, names, text, lesson.counts)
+        trees = Trees.of(lightgbm.train(options, data, num_boost_round=self.trees))
+        return LambdaMartModel(self, names, trees, lesson.counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +108,13 @@ class LambdaMartModel:
     Attributes:
         recipe: the options they were learnt with.
         names: columns of a pool that they see.
-        trees: uint8, the text that LightGBM writes.
+        trees: what was learnt.
         counts: int64 [I], training events of each item.
     """
 
     recipe: LambdaMart
     names: tuple[str, ...]
-    trees: Array
+    trees: Trees
     counts: Int64Array
 
     def score(self, queries: QueryBatch, pools: ItemsBatch) -> ItemsBatch:
@@ -128,7 +127,7 @@ class LambdaMartModel:
         out = np.zeros(pools.ids.shape, np.float32)
         if real.any():
             seen = seen_by_trees(queries, pools, self.names, self.counts)[real]
-            out[real] = self._booster.predict(seen)
+            out[real] = self.trees.odds(seen)
         return out
 
     def over(self, known: Known, new: Float32Array | None = None) -> "LambdaMartModel":
@@ -138,13 +137,7 @@ class LambdaMartModel:
 
     def arrays(self) -> dict[str, Array]:
         """What was learnt, as plain arrays for an artifact."""
-        return {"trees": self.trees}
-
-    @cached_property
-    def _booster(self) -> Any:
-        import lightgbm
-
-        return lightgbm.Booster(model_str=self.trees.tobytes().decode())
+        return self.trees.arrays()
 
 
 def seen_by_trees(
