@@ -32,7 +32,7 @@ STEPS = (
     ("candidates", "ranking", "reranking", "evaluation"),
     ("mixture",),
     ("engine",),
-    ("tuning", "teaching"),
+    ("tuning", "teaching", "updating"),
     ("contender",),
     ("verdicts",),
     ("comparison",),

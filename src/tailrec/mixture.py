@@ -29,7 +29,7 @@ from tailrec.data.split import inner_split
 from tailrec.dataset import Dataset, Features
 from tailrec.errors import DataError
 from tailrec.hits import find_hits
-from tailrec.items import PADDING, Array, ItemsBatch, QueryBatch
+from tailrec.items import PADDING, Array, Int32Array, ItemsBatch, QueryBatch
 from tailrec.ranking.attention import Attention, AttentionModel, ByEvent
 from tailrec.ranking.blend import Blend, BlendModel
 from tailrec.ranking.greedy import Greedy
@@ -131,6 +131,38 @@ class Mixture(Recipe):
             learnt = ranker.fit(lesson, rng=np.random.default_rng(seed)).over(known)
             found.append(MixtureModel(self.model_copy(update={"ranker": ranker}), models, learnt))
         return found
+
+    def update(
+        self,
+        before: "MixtureModel",
+        placed: Int32Array,
+        data: Dataset,
+        features: Features,
+        *,
+        rng: Generator,
+    ) -> "MixtureModel":
+        """Fit the parts to more events, what is trained going on from before; weights stay.
+
+        Args:
+            before: an earlier model of these options.
+            placed: int32 [I], the number that each item had for it, or -1.
+            data: histories as they are now.
+            features: of every item, made with the vocabulary of the earlier fit.
+            rng: draws the seeds of the parts.
+        """
+        seed = int(rng.integers(2**31))
+        models: dict[str, Any] = {}
+        for place, part in enumerate(self.parts):
+            own = np.random.default_rng([seed, place])
+            if isinstance(part, Sequential):
+                earlier = before.models[part.kind]
+                models[part.kind] = part.update(earlier, placed, data, features, rng=own)
+            else:
+                models[part.kind] = part.fit(data, features, rng=own)
+        known, ranker = Known.of(data.item_counts, _speaking(models)), before.ranker
+        if isinstance(ranker, AttentionModel):
+            return MixtureModel(self, models, ranker.anew(known, features.dense))
+        return MixtureModel(self, models, ranker.over(known))
 
     def _fitted(self, data: Dataset, features: Features, seed: int) -> dict[str, Any]:
         return {

@@ -3,17 +3,20 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from hashlib import blake2b
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
 import polars as pl
 
+from tailrec import __version__
 from tailrec import columns as c
 from tailrec.artifact import Artifact, load_artifact, under
 from tailrec.data.rows import content
-from tailrec.dataset import Catalog
+from tailrec.dataset import Catalog, Dataset
 from tailrec.engine import Engine, EngineRecipe
 from tailrec.errors import ArtifactError
 from tailrec.items import Array, Float32Array, Int64Array
@@ -125,3 +128,29 @@ def text_marks(items: pl.DataFrame) -> Int64Array:
     texts = content(items.select(name for name in TEXTS if name in items.columns)).to_list()
     made = (blake2b(text.encode(), digest_size=8).digest() for text in texts)
     return np.frombuffer(b"".join(made), np.int64)
+
+
+def card_of(engine: Engine, data: Dataset, fingerprint: str, started: datetime) -> dict[str, Any]:
+    """What is worth knowing of a model, as plain values.
+
+    Args:
+        engine: of the model.
+        data: what it was fitted to.
+        fingerprint: of the store it came from.
+        started: when the fit began.
+    """
+    packages = ("numpy", "scipy", "polars", "onnxruntime")
+    return {
+        "fitted_at": started.isoformat(timespec="seconds"),
+        "seconds": round((datetime.now(UTC) - started).total_seconds(), 2),
+        "source": engine.recipe.source.model_dump(),
+        **({"privacy": engine.spent.card()} if engine.spent else {}),
+        "data": {
+            "fingerprint": fingerprint,
+            "n_users": data.n_users,
+            "n_items": data.n_items,
+            "n_events": data.n_events,
+            "now": datetime.fromtimestamp(data.now / 1e6, UTC).isoformat(),
+        },
+        "versions": {"tailrec": __version__} | {name: version_of(name) for name in packages},
+    }

@@ -8,14 +8,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import polars as pl
 
-from tailrec import __version__
 from tailrec import columns as c
 from tailrec.artifact import (
     clear_leftovers,
@@ -47,7 +45,7 @@ from tailrec.frontier import Asked, Frontier, measure
 from tailrec.items import PADDING
 from tailrec.looks import Looks, attention_of, conversion_of, learn_looks
 from tailrec.mixture import Mixture
-from tailrec.model import Model, load_model
+from tailrec.model import Model, card_of, load_model
 from tailrec.shop_recipe import NEW_SHOP, RECIPE, ShopRecipe, write_source
 from tailrec.tail.segments import equal_windows, movement
 from tailrec.tail.value import ValuableTail, valuable_tail
@@ -55,6 +53,7 @@ from tailrec.tuning import OnTrial
 from tailrec.tuning_mixture import Validation, search_source
 from tailrec.tuning_search import Goal, Tuned, search_options
 from tailrec.tuning_study import Trial
+from tailrec.updating import updated
 
 STORE = "store.db"
 MODELS = "models"
@@ -312,16 +311,52 @@ class Shop:
                 raise KeyboardInterrupt
             recipe = recipe.model_copy(update={"source": tuned.chosen.source})
         engine = recipe.fit(data, whole=whole, features=features)
-        card = self._card(data, engine, started, tuned)
+        told = tuned.card() if tuned else {}
+        fitted = self._serve(engine, data, whole, started=started, until=until, told=told)
+        return replace(fitted, trials=tuned.trials if tuned else [])
+
+    def update(self, *, until: datetime | None = None) -> Fitted:
+        """Bring the model that is served up to date with the events since; see `updating`.
+
+        It keeps its options, whatever the recipe says now.
+
+        Args:
+            until: learn from events before this instant only.
+
+        Raises:
+            ArtifactError: nothing was fitted yet, or the model is missing or damaged.
+            RecipeError: nothing of the model is trained.
+            DataError: there is nothing to learn from.
+        """
+        started = datetime.now(UTC)
+        before = self.model().engine
+        whole = self.dataset(until=until, whole=True)
+        data = settle_repeats(whole, before.recipe.histories.repeats)
+        engine, told = updated(before, data), {"updated": get_current(self.models)}
+        return self._serve(engine, data, whole, started=started, until=until, told=told)
+
+    def _serve(
+        self,
+        engine: Engine,
+        data: Dataset,
+        whole: Dataset,
+        *,
+        started: datetime,
+        until: datetime | None,
+        told: dict[str, Any],
+    ) -> Fitted:
+        """Save an engine and serve it from now on."""
+        card = card_of(engine, data, self.store.fingerprint(), started) | told
         version = f"{started:%Y%m%dT%H%M%S.%f}-{engine.mark(card['data']['fingerprint'])[:6]}"
         again = self.recipe.due_days(whole)
         model = Model.of(version, engine, data.catalog, self.recipe.search, again, card=card)
         if self.recipe.needs_looks:
-            model = replace(model, looks=self._looks(whole, recipe, features, until))
+            looks = self._looks(whole, engine.recipe, engine.features, until)
+            model = replace(model, looks=looks)
         clear_leftovers(self.models)
         save_artifact(model.artifact(), self.models / version)
         set_current(self.models, version)
-        return Fitted(version, card, tuned.trials if tuned else [])
+        return Fitted(version, card, [])
 
     def tune(
         self,
@@ -455,31 +490,6 @@ class Shop:
         repeats = self.recipe.histories.repeats
         inner = inner_split(whole, repeats)
         return Validation(inner, repeats, features.features, goal, self.recipe.seed)
-
-    def _card(
-        self, data: Dataset, engine: Engine, started: datetime, tuned: Tuned | None
-    ) -> dict[str, Any]:
-        """What is worth knowing of a model, as plain values."""
-        packages = ("numpy", "scipy", "polars", "onnxruntime")
-        card: dict[str, Any] = {
-            "fitted_at": started.isoformat(timespec="seconds"),
-            "seconds": round((datetime.now(UTC) - started).total_seconds(), 2),
-            "source": engine.recipe.source.model_dump(),
-            **({"privacy": engine.spent.card()} if engine.spent else {}),
-            "data": {
-                "fingerprint": self.store.fingerprint(),
-                "n_users": data.n_users,
-                "n_items": data.n_items,
-                "n_events": data.n_events,
-                "now": datetime.fromtimestamp(data.now / 1e6, UTC).isoformat(),
-            },
-            "versions": {"tailrec": __version__} | {name: version_of(name) for name in packages},
-        }
-        if tuned:
-            best = tuned.chosen
-            card["validation"] = {"ndcg@10": best.ndcg, "tail_ndcg@10": best.tail_ndcg}
-            card |= {"n_trials": len(tuned.trials), "afforded": list(tuned.told)}
-        return card
 
 
 def _checked(splits: list[Split], data: Dataset) -> list[Split]:

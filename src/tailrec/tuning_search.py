@@ -52,6 +52,15 @@ class Tuned:
     study: Path
     told: tuple[str, ...] = ()
 
+    def card(self) -> dict[str, Any]:
+        """What a model's card says of it."""
+        figures = {"ndcg@10": self.chosen.ndcg, "tail_ndcg@10": self.chosen.tail_ndcg}
+        return {
+            "validation": figures,
+            "n_trials": len(self.trials),
+            "afforded": list(self.told),
+        }
+
     @property
     def changed(self) -> dict[str, tuple[Any, Any]]:
         """Options in which the choice differs from those given: name to given and chosen."""

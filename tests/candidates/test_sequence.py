@@ -159,12 +159,24 @@ def test_adjusting_takes_popularity_out() -> None:
     assert share[1] <= share[0]
 
 
-def test_parts_are_told_without_what_serving_does_not_need(data: Dataset) -> None:
-    features = words_of(data)
-    net = network(Shape(8, 1, 2, 0.0), features, data.item_counts, 5.0, 0)
+def test_a_network_goes_on_from_its_parts(data: Dataset) -> None:
+    features, shape = words_of(data), Shape(8, 1, 2, 0.0)
+    net = network(shape, features, data.item_counts, 5.0, 0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.rand(parameter.shape))
     parts = parts_of(net, features)
-    assert "own" not in parts
     assert parts["items"].shape == (data.n_items, 8)
+    other = network(shape, features, data.item_counts, 5.0, 1)
+    placed = np.arange(data.n_items, dtype=np.int32)
+    placed[3] = -1
+    other.go_on(parts, placed)
+    again = parts_of(other, features)
+    known = placed >= 0
+    np.testing.assert_array_equal(again["items"][known], parts["items"][known])
+    assert (again["own"][3] == 0).all()
+    for name in parts.keys() - {"items", "own"}:
+        np.testing.assert_array_equal(again[name], parts[name])
 
 
 def test_a_width_that_heads_cannot_share_is_refused() -> None:

@@ -80,3 +80,26 @@ def test_bad_input_is_one_line(
     assert result.stdout == ""
     assert says in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_an_update_goes_on_from_the_model_that_is_served(
+    run: Run, ask: Asks, words_alone: Path
+) -> None:
+    words = ("fit", "--shop", words_alone, "--update")
+    refused = run(*words)
+    assert refused.exit_code == 2
+    assert "leave out --update" in refused.stderr
+    path = words_alone / "tailrec.toml"
+    course = "[source.course]\nsteps = 40\n"
+    path.write_text(
+        path.read_text("utf-8") + f'[source]\nkind = "sequence"\nwidth = 8\n{course}', "utf-8"
+    )
+    before = ask("fit", "--shop", words_alone)
+    # The recipe may have changed since: the model's own counts.
+    path.write_text("[features]\nencode = false\n", "utf-8")
+    later = ask(*words)
+    assert later["updated"] == before["version"]
+    assert later["source"] == before["source"]
+    assert later["version"] == get_current(words_alone / "models")
+    assert f"as in model {later['version']}" in run(*words).stdout
+    assert "keeps the model's options" in run(*words, "--budget", "1s").stderr

@@ -9,7 +9,7 @@ own part of some items is left out of every step, so that the texts learn to sta
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.random import Generator
@@ -19,7 +19,7 @@ from tailrec.artifact import under
 from tailrec.candidates.select import blank, row_blocks, top_k
 from tailrec.candidates.transformer import classes, contextual, normed
 from tailrec.dataset import Dataset, Features
-from tailrec.items import Array, Float32Array, Int64Array, ItemsBatch, QueryBatch
+from tailrec.items import Array, Float32Array, Int32Array, Int64Array, ItemsBatch, QueryBatch
 from tailrec.recipe import Recipe
 from tailrec.training.recipes import Course
 
@@ -45,6 +45,7 @@ class Sequential(Recipe):
         events: of one step of learning, padding counted.
         held_out: people whose last step says which state is best, at most a tenth of all; where
             that is fewer than 50, the last state is kept.
+        again: share of the steps that an update has, which goes on from an earlier model.
         course: steps, rates, checks.
     """
 
@@ -61,6 +62,7 @@ class Sequential(Recipe):
     adjust: float = Field(default=0.0, ge=-1, le=1)
     events: int = Field(default=1024, ge=1)
     held_out: int = Field(default=1000, ge=0)
+    again: float = Field(default=0.2, gt=0, le=1)
     course: Course = Course(
         steps=3000, rate=2e-3, weight_decay=0.3, check_every=500, keep_every=1000
     )
@@ -92,25 +94,73 @@ class Sequential(Recipe):
             the logarithm of the sampling rate taken off as in Yi et al. 2019,
             doi:10.1145/3298689.3346996; `adjust` as in Menon et al. 2021, arXiv:2007.07314.
         """
+        return self._learnt(data, features, self.course, Before.none(len(features)), rng)
+
+    def update(
+        self,
+        before: "SequentialModel",
+        placed: Int32Array,
+        data: Dataset,
+        features: Features,
+        *,
+        rng: Generator,
+    ) -> "SequentialModel":
+        """Go on from an earlier model, with a share of the steps (`again`).
+
+        Args:
+            before: the model.
+            placed: int32 [I], the number that each item had for it, or -1.
+            data: histories as they are now.
+            features: of every item, made with the vocabulary of the earlier fit.
+            rng: draws the seed of all that is drawn.
+        """
+        steps = max(round(self.again * self.course.steps), 1)
+        # Further than when everything is new, a step would undo what the last ones learnt.
+        course = self.course.model_copy(update={"steps": steps, "rate": self.course.rate / 2})
+        return self._learnt(data, features, course, Before(before.parts, placed), rng)
+
+    def _learnt(
+        self, data: Dataset, features: Features, course: Course, before: "Before", rng: Generator
+    ) -> "SequentialModel":
         # PyTorch takes seconds to load, and serving has no use for it.
         from tailrec.candidates.sequence_fit import learnt, network
         from tailrec.candidates.sequence_lessons import Drawing
         from tailrec.candidates.sequence_net import Shape
 
-        seed = int(rng.integers(2**30)) + self.course.seed
+        seed = int(rng.integers(2**30)) + course.seed
         shape = Shape(self.width, self.blocks, self.heads, self.dropout)
+        net = network(shape, features, data.item_counts, self.own, seed)
+        if before.parts:
+            net.go_on(before.parts, before.placed)
         parts = learnt(
-            network(shape, features, data.item_counts, self.own, seed),
+            net,
             data,
             features,
             Drawing(self.events, self.negatives, self.ahead, self.left_out, self.adjust),
-            self.course.model_copy(update={"seed": seed}),
+            course.model_copy(update={"seed": seed}),
             length=self.length,
             held_out=self.held_out,
             propose=lambda parts, queries, k: self.restore(parts).candidates(queries, k),
             rng=rng,
         )
         return self.restore(parts)
+
+
+class Before(NamedTuple):
+    """What a fit goes on from.
+
+    Attributes:
+        parts: of an earlier model; empty where everything is new.
+        placed: int32 [I], the number that each item had for it, or -1.
+    """
+
+    parts: Mapping[str, Array]
+    placed: Int32Array
+
+    @classmethod
+    def none(cls, n_items: int) -> "Before":
+        """Everything is new."""
+        return cls({}, np.full(n_items, -1, np.int32))
 
 
 @dataclass(frozen=True)
@@ -120,7 +170,8 @@ class SequentialModel:
     Attributes:
         recipe: the options it was fitted with.
         parts: `items` float32 [I, W], vectors of all items; `map` [D, W] and `words` [V, W], which
-            make vectors of new ones; the parameters of the blocks and the last norm.
+            make vectors of new ones; `own` [I, W], what items have beside their texts, for a fit
+            that goes on; the parameters of the blocks and the last norm.
         n_late: items that came after the fit; they are no part of the artifact.
     """
 

@@ -125,7 +125,7 @@ def network(shape: Shape, features: Features, counts: Array, own: float, seed: i
 
 
 def parts_of(net: Net, features: Features) -> Parts:
-    """What serving needs, as plain arrays."""
+    """What serving needs, and a fit that goes on, as plain arrays."""
     vectors, device = [], net.share.device
     with torch.no_grad():
         for start in range(0, len(features), _PIECE):
@@ -133,5 +133,4 @@ def parts_of(net: Net, features: Features) -> Parts:
             wanted = wanted_of(items, features, np.ones(len(items), np.float32))
             vectors.append(net.items(Wanted(*(part.to(device) for part in wanted))).cpu())
     state = {name: value.cpu().numpy() for name, value in net.state_dict().items()}
-    del state["own"]
     return {**state, "items": torch.cat(vectors).numpy()}

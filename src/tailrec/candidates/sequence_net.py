@@ -1,5 +1,6 @@
 """The transformer over events in PyTorch, for training; `transformer` runs what it learnt."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch.nn import functional
 
 from tailrec.candidates.transformer import EPSILON, N_CLASSES
 from tailrec.dataset import Features
-from tailrec.items import Array, Float32Array
+from tailrec.items import Array, Float32Array, Int32Array
 
 
 class Shape(NamedTuple):
@@ -111,6 +112,20 @@ class Net(nn.Module):
         self.register_buffer("dense", _tensor(features.dense), persistent=False)
         self.register_buffer("share", _tensor(share), persistent=False)
         self._dropout = shape.dropout
+
+    def go_on(self, parts: Mapping[str, Array], placed: Int32Array) -> None:
+        """Take what an earlier network learnt.
+
+        Args:
+            parts: its parameters.
+            placed: int32 [I], the number that each item had for it, or -1.
+        """
+        own, known = parts["own"], (placed >= 0) & (placed < len(parts["own"]))
+        mine = np.zeros((len(placed), own.shape[1]), np.float32)
+        mine[known] = own[placed[known]]
+        # Copied: what lies in an artifact may not be written to.
+        state = {name: _tensor(parts[name].copy()) for name in self.state_dict()}
+        self.load_state_dict({**state, "own": _tensor(mine)})
 
     def items(self, wanted: Wanted) -> torch.Tensor:
         """[N, W], vectors of items."""

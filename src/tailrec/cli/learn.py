@@ -11,6 +11,7 @@ from tailrec.cli.app import HERE, BudgetOption, JsonOption, ShopOption, open_sho
 from tailrec.cli.output import print_json, print_table, progress_bar
 from tailrec.cli.parse import instant, seconds
 from tailrec.cli.tune import trials_told
+from tailrec.errors import DataError
 from tailrec.tail.exposure_report import tail_table, write_report
 from tailrec.tuning_spaces import SPACES
 
@@ -63,17 +64,26 @@ def fit(
         str | None, typer.Option(help="Learn from events before this instant (ISO 8601).")
     ] = None,
     budget: BudgetOption = "0",
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Go on from the model that is served, with its options."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Learn a model from the shop and serve it from now on."""
+    budget_s = seconds(budget)
+    if update and budget_s:
+        raise DataError("--update keeps the model's options; leave out --budget, or --update")
     with open_shop(shop) as opened, progress_bar() as tell:
-        budget_s = seconds(budget)
-        fitted = opened.fit(
-            until=instant(until),
-            budget_s=budget_s,
-            progress=tell,
-            on_trial=trials_told(tell, budget_s),
-        )
+        if update:
+            fitted = opened.update(until=instant(until))
+        else:
+            fitted = opened.fit(
+                until=instant(until),
+                budget_s=budget_s,
+                progress=tell,
+                on_trial=trials_told(tell, budget_s),
+            )
     if as_json:
         print_json({"version": fitted.version, **fitted.card})
         return
@@ -95,6 +105,8 @@ def fit(
 
 
 def _searched(card: Mapping[str, Any]) -> str:
+    if "updated" in card:
+        return f"options and weights as in model {card['updated']}, which it goes on from"
     if "validation" not in card:
         told = "options as in the recipe"
         searched = SPACES[card["source"]["kind"]]

@@ -274,6 +274,17 @@ class AttentionModel:
         parts = {**self.parts, "vectors": np.concatenate([self.parts["vectors"], more])}
         return replace(self, blend=blend, parts=parts, known=known, n_late=self.n_late + len(new))
 
+    def anew(self, known: Known, meanings: Float32Array) -> "AttentionModel":
+        """The same weights for items that may have other numbers.
+
+        Args:
+            known: of the items.
+            meanings: float32 [I, D], of all of them.
+        """
+        vectors = turned(meanings, self.parts["centre"], self.parts["turn"])
+        parts = {**self.parts, "vectors": vectors}
+        return replace(self, blend=self.blend.over(known), parts=parts, known=known, n_late=0)
+
     def tiers(self) -> list[dict[str, Any]]:
         """α, β and τ of each class of histories and items."""
         recipe = self.recipe.blend
