@@ -15,9 +15,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from ranking import FIGURES, measured, options
 from sets import RESULTS, SETS, make_shop, written
 
+from ranking import FIGURES, measured, options
 from tailrec.candidates.linear import Linear
 from tailrec.candidates.sequence import Sequential
 from tailrec.data.split import Split, validation
