@@ -5,7 +5,7 @@ requests that no source has seen: the parts are fitted twice, on an inner split 
 learn from, and on everything for what is served.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal, Self
@@ -29,7 +29,15 @@ from tailrec.data.split import inner_split
 from tailrec.dataset import Dataset, Features
 from tailrec.errors import DataError
 from tailrec.hits import find_hits
-from tailrec.items import PADDING, Array, Int32Array, ItemsBatch, QueryBatch
+from tailrec.items import (
+    PADDING,
+    Array,
+    Float64Array,
+    Int32Array,
+    Items,
+    ItemsBatch,
+    QueryBatch,
+)
 from tailrec.ranking.attention import Attention, AttentionModel, ByEvent
 from tailrec.ranking.blend import Blend, BlendModel
 from tailrec.ranking.greedy import Greedy
@@ -265,7 +273,16 @@ class MixtureModel:
         return next((m for m in self.models.values() if isinstance(m, LinearModel)), None)
 
     def explain(self, query: QueryBatch, item: int) -> Contributions:
-        """The exact parts of an item's score for one person.
+        """The exact parts of an item's score for one person; see `reasons`.
+
+        Args:
+            query: a batch of one request.
+            item: catalogue number.
+        """
+        return self.reasons(query)(item)
+
+    def reasons(self, query: QueryBatch) -> Callable[[int], Contributions]:
+        """What tells the exact parts of scores for one person, item by item.
 
         What the linear part says is split as it splits it itself, and so is what attention adds;
         what else counts for the item is in `others`. For what no source proposes among its first,
@@ -274,53 +291,13 @@ class MixtureModel:
 
         Args:
             query: a batch of one request.
-            item: catalogue number.
 
         Raises:
             ValueError: no part is linear.
         """
         if self.linear is None or isinstance(self.ranker, LambdaMartModel):
             raise ValueError("only weights over a linear part give reasons; this has none")
-        own = self.linear.explain(replace(query, tail=0.0), item)
-        pools = self.pools(query)
-        place = np.flatnonzero(pools.ids[0] == item)
-        if not len(place):
-            return self._beyond(query, item, own)
-        given = self.ranker.given(query, pools)[0, place[0]]
-        others = dict.fromkeys(self.models, 0.0)
-        for name, value in zip(self.ranker.names, given.tolist(), strict=True):
-            others[source_of(name)] += value
-        factor = given[self.ranker.names.index(SCORE + "linear")] * self._slope(query, item)
-        own = own.times(float(factor))
-        others["linear"] -= own.score
-        own = replace(own, others=others)
-        if isinstance(self.ranker, AttentionModel):
-            own = own.plus(_by_event(self.ranker.by_event(query, item)))
-        ranked = self.ranker.score(query, pools)[0]
-        base = float(ranked.scores[ranked.ids == item][0]) - own.score
-        return replace(own, others={**own.others, "base": base})
-
-    def _beyond(self, query: QueryBatch, item: int, own: Contributions) -> Contributions:
-        """Of what no source proposes among its first; `own` is what the linear part says."""
-        shown = self.candidates(query, len(self.ranker.counts))[0]
-        score = shown.scores[shown.ids == item]
-        if not len(score):
-            return own
-        first = next(iter(self.models))
-        if first == "linear" and own.score > 0:
-            return own.times(float(score[0]) / own.score)
-        return replace(own.times(0.0), others={first: float(score[0])})
-
-    def _slope(self, query: QueryBatch, item: int) -> float:
-        """By what share of its column a unit of the linear part's score changes it."""
-        level = replace(query, tail=0.0)
-        proposed = self.models["linear"].candidates(level, self.recipe.depth)
-        at = proposed.ids[0] == item
-        real = proposed[0].scores
-        if not at.any() or real[0] == real[-1]:
-            return 0.0
-        floor = 1 / len(real)
-        return (1 - floor) / float(real[0] - real[-1]) / float(between(proposed)[0][at][0])
+        return _Reasons(self, query, self.linear, self.ranker).of
 
     def extended(self, features: Features) -> Self:
         """The model with items appended that had no events when it was fitted.
@@ -347,6 +324,81 @@ class MixtureModel:
         for kind, model in self.models.items():
             found |= {f"{kind}.{name}": values for name, values in model.arrays().items()}
         return found
+
+
+@dataclass(frozen=True)
+class _Reasons:
+    """Why items have their scores for one person; what is asked of sources is asked once."""
+
+    model: MixtureModel
+    query: QueryBatch
+    linear: LinearModel
+    ranker: BlendModel | AttentionModel
+
+    def of(self, item: int) -> Contributions:
+        """The parts of an item's score."""
+        own = self.linear.explain(self._level, item)
+        place = np.flatnonzero(self._pools.ids[0] == item)
+        if not len(place):
+            return self._beyond(item, own)
+        given = self._given[place[0]]
+        others = dict.fromkeys(self.model.models, 0.0)
+        for name, value in zip(self.ranker.names, given.tolist(), strict=True):
+            others[source_of(name)] += value
+        factor = given[self.ranker.names.index(SCORE + "linear")] * self._slope(item)
+        own = own.times(float(factor))
+        others["linear"] -= own.score
+        own = replace(own, others=others)
+        if isinstance(self.ranker, AttentionModel):
+            own = own.plus(_by_event(self.ranker.by_event(self.query, item)))
+        base = float(self._ranked.scores[self._ranked.ids == item][0]) - own.score
+        return replace(own, others={**own.others, "base": base})
+
+    def _beyond(self, item: int, own: Contributions) -> Contributions:
+        """Of what no source proposes among its first; `own` is what the linear part says."""
+        score = self._shown.scores[self._shown.ids == item]
+        if not len(score):
+            return own
+        first = next(iter(self.model.models))
+        if first == "linear" and own.score > 0:
+            return own.times(float(score[0]) / own.score)
+        return replace(own.times(0.0), others={first: float(score[0])})
+
+    def _slope(self, item: int) -> float:
+        """By what share of its column a unit of the linear part's score changes it."""
+        at = self._proposed.ids[0] == item
+        real = self._proposed[0].scores
+        if not at.any() or real[0] == real[-1]:
+            return 0.0
+        floor, column = 1 / len(real), between(self._proposed)[0][at][0]
+        return (1 - floor) / float(real[0] - real[-1]) / float(column)
+
+    @cached_property
+    def _level(self) -> QueryBatch:
+        return replace(self.query, tail=0.0)
+
+    @cached_property
+    def _pools(self) -> ItemsBatch:
+        return self.model.pools(self.query)
+
+    @cached_property
+    def _given(self) -> Float64Array:
+        """float64 [P, F], what each column gives."""
+        given: Float64Array = self.ranker.given(self.query, self._pools)[0]
+        return given
+
+    @cached_property
+    def _ranked(self) -> Items:
+        return self.ranker.score(self.query, self._pools)[0]
+
+    @cached_property
+    def _proposed(self) -> ItemsBatch:
+        return self.linear.candidates(self._level, self.model.recipe.depth)
+
+    @cached_property
+    def _shown(self) -> Items:
+        """Everything, in order."""
+        return self.model.candidates(self.query, len(self.ranker.counts))[0]
 
 
 def _by_event(added: ByEvent) -> Contributions:

@@ -7,9 +7,9 @@ splits into what behaviour and what text gave, so explanations are exact. A prio
 on top: being popular speaks for an item, and most with those who did little yet.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
@@ -298,6 +298,10 @@ class LinearModel:
             text[order].astype(np.float32),
             popularity,
         )
+
+    def reasons(self, query: QueryBatch) -> Callable[[int], Contributions]:
+        """What tells the exact parts of scores for one person, item by item; see `explain`."""
+        return partial(self.explain, query)
 
     def extended(self, features: Features) -> "LinearModel":
         """The model with items appended that had no events when it was fitted.

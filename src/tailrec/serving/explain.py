@@ -41,7 +41,8 @@ def explain(body: Explain, request: Request) -> Response:
     number = number_of(asked.standing, body.item_id)
     slate = asked.slate()
     verdict = _verdict(asked, slate, number)
-    parts = reasons_of(asked, number)
+    why = reasons_of(asked)
+    parts = None if why is None else why(number)
     rules = asked.how.rules
     answer = Explained(
         item_id=body.item_id,

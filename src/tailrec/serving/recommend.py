@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any, Final
@@ -95,10 +96,10 @@ def _recommended(caller: Caller, body: Recommend, started: float, known: Known) 
     return _served(caller, asked, body, started, explain=body.explain)
 
 
-def reasons_of(asked: Asked, number: int) -> Contributions | None:
-    """What gave an item its score; None where the model gives no reasons."""
+def reasons_of(asked: Asked) -> Callable[[int], Contributions] | None:
+    """What tells why items have their scores; None where the model gives no reasons."""
     model = asked.standing.stand.engine.explains
-    return None if model is None else model.explain(asked.query, number)
+    return None if model is None else model.reasons(asked.query)
 
 
 def told_reasons(asked: Asked, parts: Contributions) -> list[Reason]:
@@ -212,11 +213,11 @@ def _places(asked: Asked, slate: Items, *, explain: bool) -> list[Place]:
     tier = stand.tier[slate.ids].tolist()
     source = slate.columns[SOURCE].tolist()
     rule = slate.columns[RULE].tolist() if RULE in slate.columns else [NOTHING] * len(slate)
+    why = reasons_of(asked) if explain else None
     places: list[Place] = []
     for place, (number, score) in enumerate(
         zip(slate.ids.tolist(), slate.scores.tolist(), strict=True)
     ):
-        parts = reasons_of(asked, number) if explain else None
         places.append(
             {
                 "item_id": ids[place],
@@ -227,7 +228,7 @@ def _places(asked: Asked, slate: Items, *, explain: bool) -> list[Place]:
                 "source": SOURCES[source[place]],
                 "sponsored": campaign[place],
                 "rule": None if rule[place] == NOTHING else TOUCHES[rule[place]],
-                "reasons": told_reasons(asked, parts) if parts else None,
+                "reasons": told_reasons(asked, why(number)) if why else None,
             }
         )
     return places
