@@ -12,7 +12,7 @@ from tailrec.candidates.sequence_fit import Held, network, parts_of
 from tailrec.candidates.sequence_lessons import Drawing, NextItem, Pasts
 from tailrec.candidates.sequence_net import Block, Shape
 from tailrec.candidates.transformer import classes, contextual
-from tailrec.dataset import Dataset, Features
+from tailrec.dataset import DAY_US, Dataset, Features
 from tailrec.errors import RecipeError
 
 SMALL = Sequential(width=8, blocks=1, course=QUICK)
@@ -116,6 +116,44 @@ def test_only_what_came_later_is_foretold() -> None:
     np.testing.assert_array_equal(seen, ~first)
 
 
+def baskets_of_pairs(n_users: int) -> Dataset:
+    """Baskets of item n and item n + 10, one after the other in no order."""
+    rng = np.random.default_rng(0)
+    pairs = [rng.permutation(10)[:4] for _ in range(n_users)]
+    histories = [[int(item) for n in own for item in (n, n + 10)] for own in pairs]
+    data = shop(histories, ["thing"] * 20)
+    step = data.step // 2
+    return replace(data, step=step, time=step.astype(np.int64) * DAY_US)
+
+
+def test_a_basket_taken_apart_keeps_its_items_and_its_place() -> None:
+    data = baskets_of_pairs(40)
+    apart = Pasts(data, 4).apart(np.random.default_rng(1)).data
+    assert apart.begins.all()
+    np.testing.assert_array_equal(apart.ptr, data.ptr)
+    both = [np.sort(one.item.reshape(-1, 2), axis=1) for one in (data, apart)]
+    np.testing.assert_array_equal(*both)
+    np.testing.assert_array_equal(apart.time, data.time)
+    # The order within is drawn.
+    first = apart.item.reshape(-1, 2)[:, 0] >= 10
+    assert 0.3 < first.mean() < 0.7
+
+
+def test_what_goes_into_a_basket_together_is_learnt_from_baskets_taken_apart() -> None:
+    data = baskets_of_pairs(300)
+    course = QUICK.model_copy(update={"steps": 150})
+    found = {}
+    for within in (0.0, 0.8):
+        recipe = Sequential(width=16, blocks=1, own=1, left_out=0, within=within, course=course)
+        model = fitted(recipe, data)
+        # Half of a basket is there.
+        cut = data.keep((data.step < 3) & ~((data.step == 2) & (data.item >= 10)))
+        asked = cut.queries()
+        latest = cut.item[cut.ptr[1:] - 1]
+        found[within] = (model.candidates(asked, 1).ids[:, 0] == latest + 10).mean()
+    assert found[0.8] > 0.8 > found[0.0] + 0.3
+
+
 def test_what_is_held_out_is_not_learnt_from() -> None:
     data = crowd(np.random.default_rng(5), n_users=900)
     held = Held.of(data, 60, np.random.default_rng(0))
@@ -135,7 +173,7 @@ def test_drawn_others_stand_for_all(data: Dataset) -> None:
     net = network(Shape(8, 1, 2, 0.0), features, data.item_counts, 5.0, 0)
 
     def loss(negatives: int, seed: int) -> float:
-        drawing = Drawing(64, negatives, 0.0, 0.0, 0.0)
+        drawing = Drawing(64, negatives, 0.0, 0.0, 0.0, 0.0)
         task = NextItem(net, Pasts(data, 9), features, drawing, dict)
         with torch.no_grad():
             return float(task.loss(task.batch(0, np.random.default_rng(seed))))

@@ -39,6 +39,8 @@ class Sequential(Recipe):
         own: events with which an item's own part counts one half.
         left_out: share of the items whose own part is left out of a step of learning.
         ahead: chance that what is to be foretold is one more step ahead, again and again.
+        within: share of the batches in which a basket is taken apart, so that its items foretell
+            each other.
         negatives: items that all targets of a step are told apart from; as many as the shop has, or
             more: all of them.
         adjust: how much of being popular is taken out of the scores, in logarithms; 0: nothing.
@@ -58,6 +60,7 @@ class Sequential(Recipe):
     own: float = Field(default=10.0, gt=0)
     left_out: float = Field(default=0.3, ge=0, lt=1)
     ahead: float = Field(default=0.0, ge=0, lt=1)
+    within: float = Field(default=0.5, ge=0, le=1)
     negatives: int = Field(default=2048, ge=1)
     adjust: float = Field(default=0.0, ge=-1, le=1)
     events: int = Field(default=1024, ge=1)
@@ -136,7 +139,9 @@ class Sequential(Recipe):
             net,
             data,
             features,
-            Drawing(self.events, self.negatives, self.ahead, self.left_out, self.adjust),
+            Drawing(
+                self.events, self.negatives, self.ahead, self.within, self.left_out, self.adjust
+            ),
             course.model_copy(update={"seed": seed}),
             length=self.length,
             held_out=self.held_out,

@@ -1,7 +1,7 @@
 """What a sequence model learns from: pasts and what came next, drawn batch by batch."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -17,6 +17,8 @@ from tailrec.items import Array, Float32Array, Float64Array, Int32Array, Int64Ar
 
 WATCHED = "ndcg@10"
 """Figure that says which state is best: of people's last steps, held out."""
+_RENEWED = 200
+"""Batches after which baskets taken apart are put into another order."""
 _LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 """Where lengths of pasts are parted, so that little of a batch is padding."""
 
@@ -111,6 +113,16 @@ class Pasts:
         shares: Float64Array = sizes / sizes.sum()
         return shares
 
+    def apart(self, rng: Generator) -> "Pasts":
+        """The same with every event a step of its own, those of a step in an order drawn."""
+        data = self.data
+        order = np.lexsort((rng.random(data.n_events), data.step, data.user))
+        step = np.arange(data.n_events) - np.repeat(data.ptr[:-1], np.diff(data.ptr))
+        columns = {
+            name: getattr(data, name)[order] for name in ("item", "time", "weight", "type", "value")
+        }
+        return Pasts(replace(data, step=step.astype(np.int32), **columns), self.length)
+
     def __bool__(self) -> bool:
         """Whether anything came later than anything."""
         return bool(self._alike)
@@ -148,6 +160,7 @@ class Drawing(NamedTuple):
     events: int
     negatives: int
     ahead: float
+    within: float
     left_out: float
     adjust: float
 
@@ -173,8 +186,9 @@ class NextItem:
         self.module: torch.nn.Module = net
         self._net, self._pasts, self._features = net, pasts, features
         self._drawing, self._judge = drawing, judge
+        self._baskets = not bool(pasts.data.begins.all())
+        self._apart: tuple[int, Pasts] = (-1, pasts)
         counts = pasts.data.item_counts
-        self._day = (pasts.data.time / DAY_US).astype(np.float32)
         self._prior = np.log((1 + counts) / (len(counts) + counts.sum()))
         # Items without events are others, too: what is never told apart is proposed to everybody.
         self._share = 0.5 / len(counts) + 0.5 * counts / counts.sum()
@@ -182,11 +196,11 @@ class NextItem:
 
     def batch(self, number: int, rng: Generator) -> Batch:
         """About as many events as asked for."""
-        del number
-        data, drawing = self._pasts.data, self._drawing
-        events = self._pasts.draw(drawing.events, rng)
+        drawing = self._drawing
+        pasts = self._in_turn(number, rng)
+        data, events = pasts.data, pasts.draw(drawing.events, rng)
         at = np.flatnonzero(events.ravel() >= 0)
-        later = self._pasts.later(events.ravel()[at], drawing.ahead, rng)
+        later = pasts.later(events.ravel()[at], drawing.ahead, rng)
         other, how_often = self._others(rng)
         target = data.item[later]
         named = np.concatenate([data.item[events.ravel()], target, other])
@@ -195,7 +209,7 @@ class NextItem:
         lean = drawing.adjust * self._prior[np.append(target, other)]
         lean -= np.append(np.zeros(len(target)), how_often)
         step = np.where(events >= 0, data.step[events], -1)
-        between, seen = classes(step, self._day[events])
+        between, seen = classes(step, (data.time[events] / DAY_US).astype(np.float32))
         kept = (rng.random(len(items)) >= drawing.left_out) / (1 - drawing.left_out)
         return Batch(
             wanted_of(items, self._features, kept.astype(np.float32)),
@@ -224,6 +238,15 @@ class NextItem:
         first = torch.zeros(len(target), dtype=torch.int64, device=device)
         each = cross_entropy(logits.float(), first, reduction="none")
         return (each * weight).sum() / weight.sum()
+
+    def _in_turn(self, number: int, rng: Generator) -> Pasts:
+        """Histories for a batch: as they are, or with baskets taken apart."""
+        if not self._baskets or rng.random() >= self._drawing.within:
+            return self._pasts
+        order = number // _RENEWED
+        if self._apart[0] != order:
+            self._apart = order, self._pasts.apart(np.random.default_rng(order))
+        return self._apart[1]
 
     def figures(self) -> dict[str, float]:
         """Of held-out people."""
