@@ -4,7 +4,9 @@
 part until NDCG@10 there stops rising, fits once more on all of train for as many epochs, and
 writes 20 items for each request, with a card (minutes, memory, versions, options) beside them.
 With ``--keep`` there is no second fit: the model of the search answers from the histories of
-all of train, which is how leave-one-out figures of SASRec are published.
+all of train, which is how leave-one-out figures of SASRec are published. With ``--texts FILE`` an
+item's vector is an embedding of its own and a learnt map of a text vector: arrays `ids` and
+`vectors` of the file.
 
 SASRec: Kang and McAuley 2018, with sampled softmax. eSASRec: Tikhonovich et al. 2025: the same
 objective with LiGR layers.
@@ -16,14 +18,18 @@ import warnings
 from copy import deepcopy
 from pathlib import Path
 from time import perf_counter
+from typing import ClassVar
 
+import numpy as np
 import pandas as pd
 import torch
 from pytorch_lightning import Trainer, seed_everything
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
+from rectools.models.nn.item_net import IdEmbeddingsItemNet, ItemNetBase
 from rectools.models.nn.transformers.ligr import LiGRLayers
+from torch import nn
 
 sys.path.append(str(Path(__file__).parents[1]))
 import common
@@ -45,9 +51,48 @@ def trainer() -> Trainer:
     )
 
 
+class TextNet(ItemNetBase):
+    """A learnt map of text vectors, as RecTools takes parts of items' vectors.
+
+    Attributes:
+        given: row by item id, and vectors [I, D]; set before a model is made.
+    """
+
+    given: ClassVar[tuple[dict[str, int], np.ndarray]]
+
+    def __init__(self, vectors: np.ndarray, n_factors: int, dropout_rate: float) -> None:
+        super().__init__()
+        self.register_buffer("vectors", torch.as_tensor(vectors, dtype=torch.float32))
+        self.map = nn.Linear(vectors.shape[1], n_factors, bias=False)
+        self.dropout = nn.Dropout(dropout_rate)
+
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
+        """Their part of the items' vectors."""
+        return self.dropout(self.map(self.vectors[items]))
+
+    @classmethod
+    def from_dataset(
+        cls, dataset: Dataset, n_factors: int, dropout_rate: float, **_: object
+    ) -> "TextNet":
+        """Of the items of a dataset; what has no text, padding for one, has zeros."""
+        rows, vectors = cls.given
+        with_none = np.vstack([vectors, np.zeros((1, vectors.shape[1]), np.float32)])
+        own = [rows.get(str(name), -1) for name in dataset.item_id_map.external_ids]
+        return cls(with_none[own], n_factors, dropout_rate)
+
+    @property
+    def out_dim(self) -> int:
+        """Width of the vectors."""
+        return self.map.out_features
+
+
 def make_model(given: argparse.Namespace) -> SASRecModel:
     """An untrained model with the options given."""
     layers = {"transformer_layers_type": LiGRLayers} if given.model == "esasrec" else {}
+    if given.texts:
+        file = np.load(given.texts, allow_pickle=False)
+        TextNet.given = ({name: row for row, name in enumerate(file["ids"])}, file["vectors"])
+        layers["item_net_block_types"] = (IdEmbeddingsItemNet, TextNet)
     return SASRecModel(
         n_blocks=given.blocks,
         n_heads=given.heads,
@@ -119,6 +164,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--every", type=int, default=3, help="epochs between looks at validation")
     made.add_argument("--patience", type=int, default=2, help="looks without a rise")
     made.add_argument("--fit-epochs", type=int, default=0, help="as many, without a search")
+    made.add_argument("--texts", type=Path, help="file of text vectors")
     made.add_argument("--keep", action="store_true", help="do not fit again on all of train")
     return made
 

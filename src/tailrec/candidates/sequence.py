@@ -60,7 +60,7 @@ class Sequential(Recipe):
     own: float = Field(default=10.0, gt=0)
     left_out: float = Field(default=0.3, ge=0, lt=1)
     ahead: float = Field(default=0.0, ge=0, lt=1)
-    within: float = Field(default=0.5, ge=0, le=1)
+    within: float = Field(default=1.0, ge=0, le=1)
     negatives: int = Field(default=2048, ge=1)
     adjust: float = Field(default=0.0, ge=-1, le=1)
     events: int = Field(default=1024, ge=1)
