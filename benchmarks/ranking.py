@@ -4,7 +4,8 @@
 each set and for each seed, the parts of a mixture once, and the rankers of `RANKERS` on what they
 say; then the peers of `peers_of` with the options that ``compare.py`` chose for them on
 validation, collective EASE with options chosen here, and the kept slates of SASRec (tuned and
-trained once, ``peers/slates``). The whole catalogue is ranked. Each fit is a process of its own, so
+trained once, ``peers/slates``; that with text vectors by ``peers/rectools/run.py --texts``, of
+what ``--texts`` here writes). The whole catalogue is ranked. Each fit is a process of its own, so
 that its memory is its own, with as many threads as OMP_NUM_THREADS says. Writes
 ``benchmarks/results/ranking.json`` and ``docs/pictures/ranking.png``; what is in DIR is not made
 again. The data are found by TAILREC_DATA.
@@ -60,7 +61,6 @@ SASREC = "rectools-sasrec"
 FIGURES = ("recall@10", "ndcg@10", "recall@20/pareto", "ndcg@10/pareto", "recall@20/cold")
 JUDGED = FIGURES[:4]
 KEPT = (*FIGURES, *(f"recall@20/decile_{number}" for number in range(1, 11)))
-WHO = ("ours", "peers")
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "ranking.png"
 DRAWN = {
     "mixture, attention": (BLUE, "-"),
@@ -69,6 +69,7 @@ DRAWN = {
     "ease": (GREY, "-"),
     "collective ease": (GREY, "--"),
     SASREC: (GREY, ":"),
+    f"{SASREC}-texts": (GREY, "-."),
 }
 
 
@@ -146,14 +147,13 @@ def fit_peers(
     name: str, number: int, seed: int, work: Path
 ) -> Iterator[tuple[str, Evaluation, dict[str, float]]]:
     """What is not ours, or is the classic form of it."""
-    shop, split, features = opened(work, name, number)
+    _, split, features = opened(work, name, number)
     for peer in ("ease", "als"):
         source = EngineRecipe.model_validate({"source": options(name, peer, number)}).source
         started = perf_counter()
         model = source.fit(split.train, features, rng=np.random.default_rng(seed))
         minutes = (perf_counter() - started) / 60
         yield peer, measured(split, features, model.candidates), {"minutes": minutes}
-    del shop
     started = perf_counter()
     chosen = collective(name, number, split, features)
     fitted = chosen.fit(split.train, features)
@@ -163,13 +163,21 @@ def fit_peers(
         measured(split, features, fitted.candidates),
         {"minutes": minutes, **chosen._asdict()},
     )
-    path = slates_of(name, work) / f"{SASREC}.parquet"
+
+
+def read_slow(
+    name: str, number: int, seed: int, work: Path
+) -> Iterator[tuple[str, Evaluation, dict[str, float]]]:
+    """Slates of SASRec, kept; minutes are of the training whose best state answers."""
+    del seed
+    _, split, features = opened(work, name, number)
     masks = {"pareto": is_tail(split.train.item_counts, "pareto")}
     facets = facets_of(split.train.catalog, features.words)
-    found = evaluate_slates(path, split, (10, 20), masks, facets).runs[0]
-    card = json.loads(path.with_suffix(".json").read_text("utf-8"))
-    minutes = card["fit_seconds"] / 60
-    yield SASREC, found, {"minutes": minutes, "peak_bytes": card["peak_bytes"]}
+    for path in sorted(slates_of(name, work).glob(f"{SASREC}*.parquet")):
+        found = evaluate_slates(path, split, (10, 20), masks, facets).runs[0]
+        card = json.loads(path.with_suffix(".json").read_text("utf-8"))
+        costs = {"minutes": card["fit_seconds"] / 60, "peak_bytes": card["peak_bytes"]}
+        yield path.stem, found, costs
 
 
 def collective(name: str, number: int, split: Split, features: Features) -> CollectiveEase:
@@ -195,6 +203,13 @@ def collective(name: str, number: int, split: Split, features: Features) -> Coll
     return max(tried, key=merit)
 
 
+def write_texts(name: str, work: Path) -> None:
+    """Text vectors of a set's items, for ``peers/rectools/run.py --texts``."""
+    _, split, features = opened(work, name, 0)
+    ids = split.train.catalog.ids.astype(str)
+    np.savez(work / f"{name}-texts.npz", ids=ids, vectors=features.dense)
+
+
 def slates_of(name: str, work: Path) -> Path:
     """The kept slates of a set, for its splits as they are exported."""
     splits, slates = work / f"{name}-splits", work / f"{name}-slates"
@@ -204,11 +219,14 @@ def slates_of(name: str, work: Path) -> Path:
     return slates
 
 
+WHO = {"ours": fit_ours, "peers": fit_peers, "slow": read_slow}
+"""What is measured, each in a process of its own; what is not ours, for the first seed alone."""
+
+
 def one(name: str, number: int, seed: int, work: Path, who: str) -> None:
     """Fit and measure in this process; figures and what each request gave go to the folder."""
-    fit = fit_ours if who == "ours" else fit_peers
     rows = []
-    for told, found, costs in fit(name, number, seed, work):
+    for told, found, costs in WHO[who](name, number, seed, work):
         figures = {n: found.figures[n] for n in KEPT if n in found.figures}
         about = {"set": name, "split": number, "seed": seed, "name": told}
         rows.append({**about, "n_requests": len(found.users), "figures": figures, "costs": costs})
@@ -278,6 +296,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", type=Path, help="folder of shops and figures; kept")
+    parser.add_argument("--texts", action="store_true", help="write DIR/SET-texts.npz, and stop")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
@@ -290,10 +309,13 @@ def main() -> None:
         for name in asked.only:
             make_shop(name, work / name)
             slates_of(name, work)
+            if asked.texts:
+                write_texts(name, work)
+                continue
             n_splits = len(list((work / f"{name}-splits").glob("*/split.json")))
             turns = [(seed, number) for seed in range(asked.seeds) for number in range(n_splits)]
             for seed, number in turns:
-                for who in WHO if seed == 0 else WHO[:1]:
+                for who in WHO if seed == 0 else ("ours",):
                     if (work / "each" / f"{name}-{number}-{seed}-{who}.json").exists():
                         continue
                     words = [name, str(number), str(seed), who]

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 KEPT = Path(__file__).parent / "slates"
-SLOW = ("rectools-sasrec", "rectools-esasrec")
+SLOW = ("rectools-sasrec", "rectools-sasrec-texts", "rectools-esasrec")
 K = 20
 
 

@@ -13,9 +13,13 @@ from tailrec.ranking.calibrate import Way, calibrated
 from tailrec.ranking.ctr import AnyCtr, Ctr, Impressions, NeuralCtr
 from tailrec.ranking.layers import Scale
 from tailrec.ranking.layers_fit import Net
+from tailrec.training.recipes import Course
 
 ATTENTION = 1 / np.arange(1, 11) ** 0.8
-every_kind = pytest.mark.parametrize("recipe", [Ctr(), NeuralCtr()], ids=lambda one: one.kind)
+NETWORK = NeuralCtr(
+    course=Course(steps=600, rate=4e-3, check_every=100, patience=3, keep_every=600, device="cpu")
+)
+every_kind = pytest.mark.parametrize("recipe", [Ctr(), NETWORK], ids=lambda one: one.kind)
 
 
 def truth(known: Array) -> Float64Array:
