@@ -2,7 +2,7 @@
 
 ``python benchmarks/ranking.py [--only SET ...] [--seeds N] [--work DIR]`` fits, on each split of
 each set and for each seed, the parts of a mixture once, and the rankers of `RANKERS` on what they
-say; then the peers of `peers_of` with the options that ``compare.py`` chose for them on
+say; then `ease` and `als` with the options that ``compare.py`` chose for them on
 validation, collective EASE with options chosen here, and the kept slates of SASRec (tuned and
 trained once, ``peers/slates``; that with text vectors by ``peers/rectools/run.py --texts``, of
 what ``--texts`` here writes). The whole catalogue is ranked. Each fit is a process of its own, so
