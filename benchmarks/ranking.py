@@ -99,7 +99,7 @@ def measured(split: Split, features: Features, candidates: Any) -> Evaluation:
 def fit_ours(
     name: str, number: int, seed: int, work: Path
 ) -> Iterator[tuple[str, Evaluation, dict[str, float]]]:
-    """The mixture under each ranker, and its parts; minutes of the whole fit with the first."""
+    """The mixture under each ranker, and its parts; minutes and memory are of one fit of all."""
     shop, split, features = opened(work, name, number)
     parts = (
         Linear.model_validate(options(name, "linear", number)),
@@ -154,8 +154,8 @@ def fit_peers(
         model = source.fit(split.train, features, rng=np.random.default_rng(seed))
         minutes = (perf_counter() - started) / 60
         yield peer, measured(split, features, model.candidates), {"minutes": minutes}
-    started = perf_counter()
     chosen = collective(name, number, split, features)
+    started = perf_counter()
     fitted = chosen.fit(split.train, features)
     minutes = (perf_counter() - started) / 60
     yield (

@@ -119,7 +119,11 @@ def all_count(engine: Engine) -> Engine:
     blend = ranker.blend if isinstance(ranker, AttentionModel) else ranker
     assert isinstance(blend, BlendModel)
     even = replace(blend, weights=np.ones_like(blend.weights))
-    ranker = replace(ranker, blend=even) if isinstance(ranker, AttentionModel) else even
+    if isinstance(ranker, AttentionModel):
+        parts = {**ranker.parts, "offset": np.full_like(ranker.parts["offset"], 0.7)}
+        ranker = replace(ranker, blend=even, parts=parts)
+    else:
+        ranker = even
     return replace(engine, model=replace(model, ranker=ranker))
 
 
@@ -182,10 +186,46 @@ def test_attention_sees_what_meanings_and_behaviour_say(data: Dataset) -> None:
     told = ranker.by_event(query, 7)
     assert np.abs(told.behaviour).sum() > 0
     assert np.abs(told.text).sum() > 0
+    assert told.taste != 0
+    slate = model.candidates(query, 9)[0]
+    why = model.reasons(query)
+    for number, score in zip(slate.ids.tolist(), slate.scores.tolist(), strict=True):
+        assert why(number).score == pytest.approx(score, abs=1e-5)
     restored = model.recipe.restore(model.arrays())
     np.testing.assert_array_equal(
         restored.candidates(data.queries(), 9).scores, model.candidates(data.queries(), 9).scores
     )
+
+
+def test_texts_do_not_pass_for_behaviour(data: Dataset) -> None:
+    """Of a mixture without any source of behaviour attention knows none."""
+    alone = fitted(Mixture(parts=(Content(),), ranker=ATTENTION), data).ranker
+    beside = fitted(Mixture(parts=(Content(), ItemKnn()), ranker=ATTENTION), data)
+    assert isinstance(alone, AttentionModel)
+    assert isinstance(beside.ranker, AttentionModel)
+    assert alone.known.said.nnz == 0
+    assert beside.ranker.known.said is beside.models["itemknn"].matrix
+
+
+def test_what_attention_says_by_way_of_texts_is_told_as_text() -> None:
+    """With a linear part that knows texts alone, nothing is told as behaviour."""
+    rng = np.random.default_rng(1)
+    histories = [rng.permutation(60)[:6].tolist() for _ in range(200)]
+    data = shop(histories, [f"kind{n % 6} thing{n}" for n in range(60)])
+    nobody = data.keep(np.arange(data.n_events) < 0)
+    linear = Linear(ridge=5).fit(nobody, words_of(data), rng=np.random.default_rng(0))
+    model = fitted(Mixture(parts=(Linear(ridge=5), ItemKnn()), ranker=ATTENTION), data)
+    ranker = model.ranker
+    assert isinstance(ranker, AttentionModel)
+    known = replace(ranker.known, said=linear.matrix)
+    texts = replace(
+        model, models={**model.models, "linear": linear}, ranker=replace(ranker, known=known)
+    )
+    query = data.queries(np.array([3], np.int32))
+    alike = linear.candidates(query, 1).ids[0, 0]
+    parts = texts.explain(query, int(alike))
+    np.testing.assert_allclose(parts.behaviour, 0, atol=1e-6)
+    assert np.abs(parts.text).sum() > 0
 
 
 @pytest.mark.parametrize(

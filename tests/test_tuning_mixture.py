@@ -13,9 +13,20 @@ from tailrec.candidates.sequence import Sequential
 from tailrec.data.split import leave_one_out
 from tailrec.errors import RecipeError
 from tailrec.mixture import Mixture
+from tailrec.ranking.attention import Attention
+from tailrec.ranking.blend import Blend
+from tailrec.ranking.greedy import Greedy
 from tailrec.tuning import choose
-from tailrec.tuning_mixture import LEAST, Pace, Validation, search_mixture, search_source
+from tailrec.tuning_mixture import (
+    LEAST,
+    Pace,
+    Validation,
+    rankers_beside,
+    search_mixture,
+    search_source,
+)
 from tailrec.tuning_search import Goal
+from tailrec.tuning_spaces import served
 from tailrec.tuning_study import Trial
 
 TRAINED = Sequential(width=8, blocks=1, heads=1, course=QUICK)
@@ -33,13 +44,20 @@ def kinds(trial: Trial) -> list[str]:
     return [part.kind for part in source.parts] if isinstance(source, Mixture) else [source.kind]
 
 
+@pytest.fixture
+def nothing_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the budget, of each part the options given are measured alone."""
+    monkeypatch.setattr("tailrec.tuning_mixture.SEARCHED", 0.0)
+
+
+@pytest.mark.usefixtures("nothing_searched")
 def test_with_time_for_it_all_parts_are_measured(on: Validation, tmp_path: Path) -> None:
     told: list[Trial] = []
     found = search_mixture(
         Mixture(parts=PARTS),
         on,
         folder=tmp_path,
-        budget_s=10,
+        budget_s=1000,
         progress=lambda _, trial: told.append(trial),
     )
     mixed = [trial for trial in found.trials if isinstance(trial.source, Mixture)]
@@ -59,22 +77,37 @@ def test_with_time_for_it_all_parts_are_measured(on: Validation, tmp_path: Path)
     assert found.chosen == choose([alone, *mixed], on.goal.keep)
 
 
-def test_without_time_what_is_trained_is_left_out_and_said(on: Validation, tmp_path: Path) -> None:
+def test_without_time_nothing_is_mixed(on: Validation, tmp_path: Path) -> None:
     found = search_mixture(Mixture(parts=PARTS), on, folder=tmp_path, budget_s=0.0)
+    assert not [trial for trial in found.trials if isinstance(trial.source, Mixture)]
+    assert found.told == ("no time is left to mix anything", "served: linear alone")
+
+
+@pytest.mark.usefixtures("nothing_searched")
+def test_what_is_trained_is_left_out_where_its_fits_take_too_long(
+    on: Validation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "of", staticmethod(lambda *_: Pace(0.0, 100.0)))
+    asked = on._replace(fits=6)
+    found = search_mixture(Mixture(parts=PARTS), asked, folder=tmp_path, budget_s=1000)
     assert "sequence" not in [kind for trial in found.trials for kind in kinds(trial)]
-    assert found.told[0].startswith("sequence left out: 4 fits of a quarter of its steps take")
+    left = "sequence left out: 6 fits of a quarter of its steps take 9,000 s"
+    assert found.told[0].startswith(left)
     assert kinds(found.chosen) in (["linear"], ["linear", "itemknn"])
 
 
+@pytest.mark.usefixtures("nothing_searched")
 def test_what_is_trained_gets_the_steps_there_is_time_for(
     on: Validation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = TRAINED.model_copy(update={"course": QUICK.model_copy(update={"steps": 4000})})
-    monkeypatch.setattr(Pace, "of", staticmethod(lambda *_: Pace(0.1, 1e-4)))
+    # A thousandth of the time is what the fits here take.
+    monkeypatch.setattr(Pace, "of", staticmethod(lambda *_: Pace(0.0, 0.1)))
+    monkeypatch.setattr(Validation, "measured", lambda _, source: [Trial(source, 0.1, 0.1)])
     found = search_mixture(
-        Mixture(parts=(Linear(ridge=5), long)), on, folder=tmp_path, budget_s=1.5
+        Mixture(parts=(Linear(ridge=5), long)), on, folder=tmp_path, budget_s=1000
     )
-    mixed, _ = (trial for trial in found.trials if isinstance(trial.source, Mixture))
+    (mixed,) = (trial for trial in found.trials if isinstance(trial.source, Mixture))
     steps = mixed.source.parts[1].course.steps
     assert LEAST * 4000 <= steps < 4000
     assert f"{steps:,} of its 4,000 steps" in found.told[0]
@@ -96,12 +129,24 @@ def test_other_sources_are_searched_as_ever(on: Validation, tmp_path: Path) -> N
 
 
 def test_a_search_stopped_among_the_parts_says_so(on: Validation, tmp_path: Path) -> None:
+    own = []
+
     def stop(_: float, trial: Trial) -> None:
-        if trial.source.kind == "itemknn":
+        own.extend([trial] if trial.source.kind == "itemknn" else [])
+        if len(own) > len(served(ItemKnn())):  # the options given are measured and kept
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        search_mixture(Mixture(parts=PARTS), on, folder=tmp_path, budget_s=0.0, progress=stop)
+    found = search_mixture(Mixture(parts=PARTS), on, folder=tmp_path, budget_s=30, progress=stop)
+    assert found.stopped
+    assert found.given.source == ItemKnn()
+
+
+def test_the_other_ranker_takes_over_the_options_of_the_one_that_is_named() -> None:
+    named = Blend(keep=0.9)
+    assert rankers_beside(named) == [named, Attention(blend=named)]
+    attentive = Attention(width=8, blend=named)
+    assert rankers_beside(attentive) == [attentive, named]
+    assert rankers_beside(Greedy()) == [Greedy(), Blend(), Attention()]
 
 
 def test_nothing_but_what_is_trained_is_refused(on: Validation, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from tests.worlds import crowd
 from tailrec.candidates.linear import Linear
 from tailrec.candidates.neighbours import ItemKnn
 from tailrec.candidates.sequence import Sequential, SequentialModel
+from tailrec.data.histories import Histories
 from tailrec.dataset import Catalog, Dataset
 from tailrec.engine import Engine, EngineRecipe
-from tailrec.errors import RecipeError
+from tailrec.errors import ArtifactError, RecipeError
 from tailrec.features.build import FeatureRecipe
 from tailrec.mixture import Mixture, MixtureModel
 from tailrec.ranking.attention import Attention, AttentionModel
@@ -65,7 +66,7 @@ def moved(one: SequentialModel, other: SequentialModel, numbers: np.ndarray) -> 
 
 def test_what_is_trained_goes_on_from_where_it_was(before: Dataset, now: Dataset) -> None:
     engine = engine_of(SEQUENCE, before)
-    later = updated(engine, now)
+    later = updated(engine, now, engine.recipe.histories)
     fresh = engine_of(SEQUENCE, now)
     assert isinstance(engine.model, SequentialModel)
     assert isinstance(later.model, SequentialModel)
@@ -89,7 +90,7 @@ def test_a_mixture_keeps_its_weights(
 ) -> None:
     source = Mixture(parts=(Linear(ridge=5), ItemKnn(), SEQUENCE), ranker=ranker)
     engine = engine_of(source, before)
-    later = updated(engine, now)
+    later = updated(engine, now, engine.recipe.histories)
     assert isinstance(engine.model, MixtureModel)
     assert isinstance(later.model, MixtureModel)
     own, anew = engine.model.ranker, later.model.ranker
@@ -111,7 +112,7 @@ def test_arrivals_are_taken_in(now: Dataset) -> None:
     engine = engine_of(SEQUENCE, now)
     more = now.catalog.table.head(1).with_columns(item_id=pl.lit("twin"))
     grown = Catalog(now.catalog.table.vstack(more))
-    later = updated(engine.with_items(grown), replace(now, catalog=grown))
+    later = updated(engine.with_items(grown), replace(now, catalog=grown), engine.recipe.histories)
     assert later.ids[-1] == "twin"
     assert len(later.arrivals) == 0
     assert len(later.features.features) == len(grown)
@@ -119,4 +120,32 @@ def test_arrivals_are_taken_in(now: Dataset) -> None:
 
 def test_an_update_of_what_is_fitted_in_seconds_is_refused(now: Dataset) -> None:
     with pytest.raises(RecipeError, match="leave out --update"):
-        updated(engine_of(Linear(), now), now)
+        updated(engine_of(Linear(), now), now, Histories())
+
+
+def test_an_update_with_histories_made_otherwise_is_refused(now: Dataset) -> None:
+    with pytest.raises(RecipeError, match=r"\[histories\] of the recipe has changed"):
+        updated(engine_of(SEQUENCE, now), now, Histories(repeats="all"))
+
+
+def test_a_model_of_an_earlier_version_is_named(now: Dataset) -> None:
+    engine = engine_of(SEQUENCE, now)
+    assert isinstance(engine.model, SequentialModel)
+    parts = {name: values for name, values in engine.model.parts.items() if name != "own"}
+    older = replace(engine, model=replace(engine.model, parts=parts))
+    with pytest.raises(ArtifactError, match="run `tailrec fit` once"):
+        updated(older, now, Histories())
+
+
+def test_few_news_change_something_whatever_is_held_out() -> None:
+    """What the earlier model has learnt from cannot say which state is the better one."""
+    now = crowd(np.random.default_rng(5), n_users=900)
+    last = now.step[now.ptr[1:] - 1]
+    then = now.keep((now.user >= 20) | (now.step < last[now.user]))
+    source = SEQUENCE.model_copy(update={"held_out": 80})
+    engine = engine_of(source, then)
+    later = updated(engine, now, Histories())
+    assert isinstance(engine.model, SequentialModel)
+    assert isinstance(later.model, SequentialModel)
+    assert later.model.recipe == source
+    assert moved(engine.model, later.model, np.arange(now.n_items)) > 0

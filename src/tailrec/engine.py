@@ -310,7 +310,7 @@ class Engine:
             kind = self.recipe.source.kind
             raise RecipeError(
                 f"source {kind!r} gives no reasons; fit kind 'linear', or a mixture with it whose "
-                "ranker is blend or greedy"
+                "ranker is not lambdamart"
             )
         if item_id not in self.index:
             message = f"item {item_id!r} is not among the {len(self.ids)} of this model"

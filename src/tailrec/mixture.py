@@ -17,7 +17,7 @@ from scipy import sparse
 
 from tailrec.artifact import under
 from tailrec.candidates.als import Als
-from tailrec.candidates.content import Content
+from tailrec.candidates.content import Content, ContentModel
 from tailrec.candidates.ease import Ease
 from tailrec.candidates.item_item import ItemToItem
 from tailrec.candidates.linear import Contributions, Linear, LinearModel
@@ -32,6 +32,7 @@ from tailrec.hits import find_hits
 from tailrec.items import (
     PADDING,
     Array,
+    Float32Array,
     Float64Array,
     Int32Array,
     Items,
@@ -205,9 +206,15 @@ def _nothing(data: Dataset, kinds: Sequence[str]) -> Lesson:
 
 
 def _speaking(models: Mapping[str, Any]) -> sparse.csr_array | None:
-    """float32 [J, J], what having an item says for others, by the first source that keeps it."""
-    kept = (m.matrix for m in models.values() if isinstance(m, LinearModel | ItemToItem))
-    return next(kept, None)
+    """float32 [J, J], what having an item says for others, by the first that knows behaviour."""
+    return next(
+        (
+            model.matrix
+            for model in models.values()
+            if isinstance(model, LinearModel | ItemToItem) and not isinstance(model, ContentModel)
+        ),
+        None,
+    )
 
 
 @dataclass(frozen=True)
@@ -338,6 +345,7 @@ class _Reasons:
     def of(self, item: int) -> Contributions:
         """The parts of an item's score."""
         own = self.linear.explain(self._level, item)
+        by_text = dict(zip(own.ids.tolist(), _text_shares(own).tolist(), strict=True))
         place = np.flatnonzero(self._pools.ids[0] == item)
         if not len(place):
             return self._beyond(item, own)
@@ -350,9 +358,11 @@ class _Reasons:
         others["linear"] -= own.score
         own = replace(own, others=others)
         if isinstance(self.ranker, AttentionModel):
-            own = own.plus(_by_event(self.ranker.by_event(self.query, item)))
-        base = float(self._ranked.scores[self._ranked.ids == item][0]) - own.score
-        return replace(own, others={**own.others, "base": base})
+            added = self.ranker.by_event(self.query, item)
+            shares = [by_text.get(past, 0.0) if self._speaks else 0.0 for past in added.past]
+            own = own.plus(_by_event(added, np.array(shares, np.float32)))
+        rest = float(self._ranked.scores[self._ranked.ids == item][0]) - own.score
+        return replace(own, others={**own.others, "base": own.others.get("base", 0.0) + rest})
 
     def _beyond(self, item: int, own: Contributions) -> Contributions:
         """Of what no source proposes among its first; `own` is what the linear part says."""
@@ -372,6 +382,11 @@ class _Reasons:
             return 0.0
         floor, column = 1 / len(real), between(self._proposed)[0][at][0]
         return (1 - floor) / float(real[0] - real[-1]) / float(column)
+
+    @cached_property
+    def _speaks(self) -> bool:
+        """Whether what attention knows of behaviour is what the linear part says."""
+        return _speaking(self.model.models) is self.linear.matrix
 
     @cached_property
     def _level(self) -> QueryBatch:
@@ -401,7 +416,16 @@ class _Reasons:
         return self.model.candidates(self.query, len(self.ranker.counts))[0]
 
 
-def _by_event(added: ByEvent) -> Contributions:
-    """What attention adds, as reasons."""
+def _by_event(added: ByEvent, by_text: Float32Array) -> Contributions:
+    """What attention adds, as reasons; of what it calls behaviour these shares [L] are text."""
     others = {"taste": added.taste, "base": added.offset}
-    return Contributions(added.past, added.behaviour, added.text, 0.0, others)
+    text = added.behaviour * by_text
+    return Contributions(added.past, added.behaviour - text, added.text + text, 0.0, others)
+
+
+def _text_shares(own: Contributions) -> Float32Array:
+    """float32 [H], what of each past item's part is by text."""
+    both = own.behaviour + own.text
+    shares: Float32Array = np.zeros_like(both)
+    np.divide(own.text, both, out=shares, where=both != 0)
+    return shares

@@ -50,7 +50,7 @@ from tailrec.shop_recipe import NEW_SHOP, RECIPE, ShopRecipe, write_source
 from tailrec.tail.segments import equal_windows, movement
 from tailrec.tail.value import ValuableTail, valuable_tail
 from tailrec.tuning import OnTrial
-from tailrec.tuning_mixture import Validation, search_source
+from tailrec.tuning_mixture import FITS, Validation, search_source
 from tailrec.tuning_search import Goal, Tuned, search_options
 from tailrec.tuning_study import Trial
 from tailrec.updating import updated
@@ -318,21 +318,21 @@ class Shop:
     def update(self, *, until: datetime | None = None) -> Fitted:
         """Bring the model that is served up to date with the events since; see `updating`.
 
-        It keeps its options, whatever the recipe says now.
+        It keeps its options, whatever the recipe says of sources now.
 
         Args:
             until: learn from events before this instant only.
 
         Raises:
             ArtifactError: nothing was fitted yet, or the model is missing or damaged.
-            RecipeError: nothing of the model is trained.
+            RecipeError: nothing of the model is trained, or histories are made otherwise now.
             DataError: there is nothing to learn from.
         """
-        started = datetime.now(UTC)
-        before = self.model().engine
+        started, histories = datetime.now(UTC), self.recipe.histories
+        told = {"updated": get_current(self.models)}
         whole = self.dataset(until=until, whole=True)
-        data = settle_repeats(whole, before.recipe.histories.repeats)
-        engine, told = updated(before, data), {"updated": get_current(self.models)}
+        data = settle_repeats(whole, histories.repeats)
+        engine = updated(self.model().engine, data, histories)
         return self._serve(engine, data, whole, started=started, until=until, told=told)
 
     def _serve(
@@ -489,7 +489,8 @@ class Shop:
     def _validation(self, whole: Dataset, features: FeatureModel, goal: Goal) -> Validation:
         repeats = self.recipe.histories.repeats
         inner = inner_split(whole, repeats)
-        return Validation(inner, repeats, features.features, goal, self.recipe.seed)
+        fits = FITS + 2 * self.recipe.needs_looks
+        return Validation(inner, repeats, features.features, goal, self.recipe.seed, fits)
 
 
 def _checked(splits: list[Split], data: Dataset) -> list[Split]:

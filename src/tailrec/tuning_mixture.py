@@ -20,7 +20,7 @@ from tailrec.dataset import Features
 from tailrec.engine import AnySource
 from tailrec.errors import RecipeError
 from tailrec.evaluation.report import evaluate
-from tailrec.mixture import Mixture
+from tailrec.mixture import AnyRanker, Mixture
 from tailrec.ranking.attention import Attention
 from tailrec.ranking.blend import Blend
 from tailrec.tail.segments import is_tail
@@ -32,11 +32,9 @@ SEARCHED: Final = 0.4
 """Share of the budget for the options of quick parts; the first has half of it."""
 FITS: Final = 4
 """Times that a part is fitted: without the latest events and with them, to be measured and again
-to be served."""
+to be served. Where responses are weighed, twice more to learn how."""
 LEAST: Final = 0.25
 """Share of its steps without which a trained part is left out."""
-RANKERS: Final = (Blend(), Attention())
-"""Tried beside the one that the recipe names."""
 _PROBED: Final = (10, 60)
 """Steps of two short fits that tell how long one takes."""
 
@@ -50,6 +48,7 @@ class Validation(NamedTuple):
         features: of the catalogue.
         goal: what is looked for.
         seed: of searches and fits.
+        fits: times that a part is fitted until something is served.
     """
 
     inner: Split
@@ -57,11 +56,12 @@ class Validation(NamedTuple):
     features: Features
     goal: Goal
     seed: int
+    fits: int = FITS
 
     def measured(self, source: Mixture) -> list[Trial]:
         """One fit of the source's parts, and what each ranker made of them."""
         started, train = monotonic(), self.inner.train
-        rankers = [source.ranker, *(one for one in RANKERS if one.kind != source.ranker.kind)]
+        rankers = rankers_beside(source.ranker)
         rng, whole = np.random.default_rng(self.seed), self.inner.whole
         models = source.fit_each(
             rankers, train, self.features, rng=rng, whole=whole, repeats=self.repeats
@@ -195,6 +195,15 @@ def search_mixture(
     )
 
 
+def rankers_beside(named: AnyRanker) -> list[AnyRanker]:
+    """The ranker that a recipe names, then weights and attention with what it says of them."""
+    blend = named if isinstance(named, Blend) else Blend()
+    if isinstance(named, Attention):
+        return [named, named.blend]
+    others: list[AnyRanker] = [] if isinstance(named, Blend) else [blend]
+    return [named, *others, Attention(blend=blend)]
+
+
 def of_steps(part: Sequential, steps: int) -> Sequential:
     """The part with another number of steps, over which its schedule spans."""
     return part.model_copy(update={"course": part.course.model_copy(update={"steps": steps})})
@@ -212,18 +221,23 @@ def _mixed(mixture: Mixture, on: Validation, *, until: float) -> tuple[list[Tria
     trained = [part for part in mixture.parts if isinstance(part, Sequential)]
     trials: list[Trial] = []
     told: list[str] = []
+    if monotonic() >= until:
+        return trials, ["no time is left to mix anything"]
     if len(quick) > 1:
         trials += on.measured(mixture.model_copy(update={"parts": quick}))
     for part in trained:
+        if monotonic() >= until:
+            told.append(f"{part.kind} left out: no time is left")
+            continue
         pace = Pace.of(part, on)
         # Whatever is mixed, the quick parts are fitted once more to be measured, and to be served.
         rest = until - monotonic() - 2 * sum(trial.seconds for trial in trials)
-        steps = min(part.course.steps, pace.steps(rest / FITS))
+        steps = min(part.course.steps, pace.steps(rest / on.fits))
         of_all = f"{steps:,} of its {part.course.steps:,} steps"
         if steps < LEAST * part.course.steps:
-            needed = FITS * pace.seconds(int(LEAST * part.course.steps))
+            needed = on.fits * pace.seconds(int(LEAST * part.course.steps))
             told.append(
-                f"{part.kind} left out: {FITS} fits of a quarter of its steps take "
+                f"{part.kind} left out: {on.fits} fits of a quarter of its steps take "
                 f"{needed:,.0f} s, and {max(rest, 0):,.0f} s are left"
             )
             continue

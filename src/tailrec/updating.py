@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tailrec.candidates.sequence import Sequential
+from tailrec.data.histories import Histories
 from tailrec.dataset import Dataset
 from tailrec.engine import Engine
 from tailrec.errors import RecipeError
@@ -19,16 +20,23 @@ from tailrec.items import PADDING
 from tailrec.mixture import Mixture
 
 
-def updated(engine: Engine, data: Dataset) -> Engine:
+def updated(engine: Engine, data: Dataset, histories: Histories) -> Engine:
     """The engine after more events, with the options that it was fitted with.
 
     Args:
         engine: as it was fitted.
         data: histories as they are now; the catalogue may have grown.
+        histories: how they were made.
 
     Raises:
-        RecipeError: nothing of the engine is trained, so an update would be a fit.
+        RecipeError: nothing of the engine is trained, so an update would be a fit; or the engine
+            has learnt from histories that were made otherwise.
     """
+    if histories != engine.recipe.histories:
+        raise RecipeError(
+            "[histories] of the recipe has changed since the model was fitted, and an update goes "
+            "on with what it learnt: run `tailrec fit` without --update"
+        )
     source, before = engine.recipe.source, engine.model
     features = engine.features.transform(data.catalog)
     placed = np.array([engine.index.get(name, PADDING) for name in data.catalog.ids], np.int32)

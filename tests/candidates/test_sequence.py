@@ -1,6 +1,7 @@
 """The transformer over events: the same in numpy and PyTorch, honest about order and newness."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from tailrec.candidates.sequence_net import Block, Shape
 from tailrec.candidates.transformer import classes, contextual
 from tailrec.dataset import DAY_US, Dataset, Features
 from tailrec.errors import RecipeError
+from tailrec.ranking.attention import Attention
+from tailrec.ranking.ctr import NeuralCtr
+from tailrec.training.recipes import Distil, Pretrain
 
 SMALL = Sequential(width=8, blocks=1, course=QUICK)
 
@@ -232,3 +236,22 @@ def test_a_seed_of_its_own_gives_another_model(data: Dataset) -> None:
     other = SMALL.model_copy(update={"course": QUICK.model_copy(update={"seed": 1})})
     one, two = (fitted(recipe, data).parts["items"] for recipe in (SMALL, other))
     assert not np.allclose(one, two)
+
+
+def test_where_nobody_comes_back_baskets_teach() -> None:
+    pairs = baskets_of_pairs(200)
+    once = replace(pairs, step=np.zeros_like(pairs.step))
+    recipe = Sequential(width=16, blocks=1, own=1, left_out=0, course=QUICK)
+    fitted_once, apart = (
+        fitted(recipe.model_copy(update={"within": within}), once) for within in (0.0, 1.0)
+    )
+    assert (fitted_once.parts["own"] == 0).all()
+    assert np.abs(apart.parts["own"]).sum() > 0
+
+
+@pytest.mark.parametrize(
+    "recipe", [Sequential(), Attention(), NeuralCtr(), Distil(), Pretrain()], ids=lambda r: type(r)
+)
+def test_a_course_told_in_part_keeps_the_rest(recipe: Any) -> None:
+    told = type(recipe).parse({"course": {"seed": 7}})
+    assert told.course == recipe.course.model_copy(update={"seed": 7})

@@ -9,7 +9,7 @@ own part of some items is left out of every step, so that the texts learn to sta
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, NamedTuple, Self
+from typing import Annotated, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.random import Generator
@@ -19,12 +19,16 @@ from tailrec.artifact import under
 from tailrec.candidates.select import blank, row_blocks, top_k
 from tailrec.candidates.transformer import classes, contextual, normed
 from tailrec.dataset import Dataset, Features
+from tailrec.errors import ArtifactError
 from tailrec.items import Array, Float32Array, Int32Array, Int64Array, ItemsBatch, QueryBatch
 from tailrec.recipe import Recipe
-from tailrec.training.recipes import Course
+from tailrec.training.recipes import Course, beside
 
 _AT_ONCE = 1 << 21
 """Numbers of the largest array of attention that is held while requests are answered."""
+
+
+COURSE: Final = Course(steps=3000, rate=2e-3, weight_decay=0.3, check_every=500, keep_every=1000)
 
 
 class Sequential(Recipe):
@@ -66,9 +70,7 @@ class Sequential(Recipe):
     events: int = Field(default=1024, ge=1)
     held_out: int = Field(default=1000, ge=0)
     again: float = Field(default=0.2, gt=0, le=1)
-    course: Course = Course(
-        steps=3000, rate=2e-3, weight_decay=0.3, check_every=500, keep_every=1000
-    )
+    course: Annotated[Course, beside(COURSE)] = COURSE
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
@@ -116,11 +118,22 @@ class Sequential(Recipe):
             data: histories as they are now.
             features: of every item, made with the vocabulary of the earlier fit.
             rng: draws the seed of all that is drawn.
+
+        Raises:
+            ArtifactError: the model was fitted before models could be gone on from.
         """
+        if "own" not in before.parts:
+            raise ArtifactError(
+                "the model was fitted by an earlier version, and cannot be gone on from; "
+                "run `tailrec fit` once without --update"
+            )
         steps = max(round(self.again * self.course.steps), 1)
         # Further than when everything is new, a step would undo what the last ones learnt.
         course = self.course.model_copy(update={"steps": steps, "rate": self.course.rate / 2})
-        return self._learnt(data, features, course, Before(before.parts, placed), rng)
+        # Nothing is held out: the earlier model has learnt from it, and would always seem better.
+        taken = self.model_copy(update={"held_out": 0})
+        found = taken._learnt(data, features, course, Before(before.parts, placed), rng)
+        return replace(found, recipe=self)
 
     def _learnt(
         self, data: Dataset, features: Features, course: Course, before: "Before", rng: Generator

@@ -101,7 +101,8 @@ def learnt(
         return {NextItem.watched: float(ndcg(hits, np.diff(held.ptr), _AT).mean())}
 
     pasts = Pasts(held.known, length)
-    if pasts:
+    several = bool((np.diff(held.known.ptr) > 1).any())
+    if pasts or (drawing.within > 0 and several):
         task = NextItem(net, pasts, features, drawing, judge)
         with TemporaryDirectory() as folder:
             train(task, course, RunFolder(Path(folder), "sequence"))

@@ -241,7 +241,8 @@ class NextItem:
 
     def _in_turn(self, number: int, rng: Generator) -> Pasts:
         """Histories for a batch: as they are, or with baskets taken apart."""
-        if not self._baskets or rng.random() >= self._drawing.within:
+        # Where nobody comes back, baskets are all there is to learn from.
+        if self._pasts and (not self._baskets or rng.random() >= self._drawing.within):
             return self._pasts
         order = number // _RENEWED
         if self._apart[0] != order:

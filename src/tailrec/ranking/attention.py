@@ -16,11 +16,12 @@ attended to against taste. R̂ stands beside the weights of `blend`, τ of it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 from pydantic import Field, model_validator
+from scipy.special import expit, softmax
 
 from tailrec.artifact import under
 from tailrec.items import (
@@ -38,10 +39,13 @@ from tailrec.ranking.known import Known
 from tailrec.ranking.lesson import Lesson
 from tailrec.ranking.pools import ranked
 from tailrec.recipe import Recipe
-from tailrec.training.recipes import Course
+from tailrec.training.recipes import Course, beside
 
 _AT_ONCE: Final = 1 << 22
 """Shares of attention that are held while pools are ranked."""
+
+
+COURSE: Final = Course(steps=300, rate=2e-2, check_every=50, keep_every=300)
 
 
 class Attention(Recipe):
@@ -62,7 +66,7 @@ class Attention(Recipe):
     requests: int = Field(default=128, ge=1)
     fewest: int = Field(default=100, ge=2)
     blend: Blend = Blend()
-    course: Course = Course(steps=300, rate=2e-2, check_every=50, keep_every=300)
+    course: Annotated[Course, beside(COURSE)] = COURSE
 
     @model_validator(mode="after")
     def _no_encoder(self) -> "Attention":
@@ -288,7 +292,7 @@ class AttentionModel:
     def tiers(self) -> list[dict[str, Any]]:
         """α, β and τ of each class of histories and items."""
         recipe = self.recipe.blend
-        alpha, beta = (_sigmoid(self.parts[name]) for name in ("alpha", "beta"))
+        alpha, beta = (expit(self.parts[name]) for name in ("alpha", "beta"))
         scale = np.exp(self.parts["scale"])
         return [
             {
@@ -316,7 +320,7 @@ class AttentionModel:
     def _tiers(self, queries: QueryBatch, pools: ItemsBatch) -> tuple[Float32Array, Float32Array]:
         """float32 [B, P, 3], τ times the weights of the three terms; [B, P], the offset."""
         parts = self.parts
-        alpha, beta = (_sigmoid(parts[name]) for name in ("alpha", "beta"))
+        alpha, beta = (expit(parts[name]) for name in ("alpha", "beta"))
         table = np.exp(parts["scale"])[..., None] * np.stack(
             [alpha * (1 - beta), alpha * beta, 1 - alpha], axis=-1
         )
@@ -334,9 +338,5 @@ def turned(meanings: Float32Array, centre: Float32Array, turn: Float32Array) -> 
 
 def _shares(logits: Float32Array) -> Float32Array:
     """Softmax over the last axis."""
-    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(shares / shares.sum(axis=-1, keepdims=True), np.float32)
-
-
-def _sigmoid(logits: Array) -> Float32Array:
-    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+    shares: Float32Array = softmax(logits, axis=-1)
+    return shares

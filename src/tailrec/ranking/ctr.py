@@ -9,7 +9,7 @@ chances true.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.random import Generator
@@ -23,7 +23,7 @@ from tailrec.ranking.calibrate import Calibration, Way, calibrated, slopes
 from tailrec.ranking.layers import Layers
 from tailrec.ranking.trees import Trees
 from tailrec.recipe import Recipe
-from tailrec.training.recipes import Course
+from tailrec.training.recipes import Course, beside
 
 _FEWEST: Final = 10
 """Clicks below which nothing is told apart: everything has the mean."""
@@ -158,6 +158,11 @@ class Ctr(Recipe):
         return Trees.of(trees, trees.best_iteration)
 
 
+COURSE: Final = Course(
+    steps=1500, rate=2e-3, check_every=50, patience=6, keep_every=1500, device="cpu"
+)
+
+
 class NeuralCtr(Recipe):
     """Options of the network.
 
@@ -177,9 +182,7 @@ class NeuralCtr(Recipe):
     impressions: int = Field(default=1024, ge=1)
     held_out: float = Field(default=0.25, gt=0, lt=1)
     calibration: Way = "isotonic"
-    course: Course = Course(
-        steps=1500, rate=2e-3, check_every=50, patience=6, keep_every=1500, device="cpu"
-    )
+    course: Annotated[Course, beside(COURSE)] = COURSE
 
     @field_validator("hidden")
     @classmethod

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
+from scipy.special import expit
 
 from tailrec.items import Array, Float32Array, Float64Array
 
@@ -61,7 +62,7 @@ class Layers:
         x = self.scale(known)
         for number, (weight, offset) in enumerate(zip(self.weights, self.offsets, strict=True)):
             if number:
-                x = x / (1 + np.exp(-x))
+                x = x * expit(x)
             x = x @ weight + offset
         return x[:, 0].astype(np.float64)
 

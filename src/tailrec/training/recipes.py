@@ -5,9 +5,9 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from tailrec.data.augment import Rewording
 from tailrec.features.weights import PACKAGED, find_model, fingerprint
@@ -31,6 +31,15 @@ _ONLY: Final[dict[str, tuple[Kind, ...]]] = {
     "left_out": ("tokens",),
 }
 """Kinds that an option is for."""
+
+
+def beside(default: BaseModel) -> BeforeValidator:
+    """What is left out of a table stays as in a default of its own, not as in the class's."""
+
+    def filled(given: Any) -> Any:
+        return default.model_dump() | given if isinstance(given, dict) else given
+
+    return BeforeValidator(filled)
 
 
 class Course(Recipe):
@@ -89,6 +98,9 @@ class Course(Recipe):
         return 1 - done if self.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
 
 
+DISTIL_COURSE: Final = Course(steps=600, rate=3e-4, check_every=100, patience=4)
+
+
 class Distil(Recipe):
     """How a small encoder learns from a large one.
 
@@ -118,7 +130,7 @@ class Distil(Recipe):
     temperature: float = Field(default=0.05, gt=0)
     batch: int = Field(default=64, ge=4)
     held_out: float = Field(default=0.1, gt=0, lt=1)
-    course: Course = Course(steps=600, rate=3e-4, check_every=100, patience=4)
+    course: Annotated[Course, beside(DISTIL_COURSE)] = DISTIL_COURSE
 
     def mark(self, taught: Taught) -> str:
         """A digest of all that a run depends on: 32 hexadecimal digits."""
@@ -217,6 +229,9 @@ class Characters(Recipe):
         return self
 
 
+PRETRAIN_COURSE: Final = Course(rate=1e-4)
+
+
 class Pretrain(Recipe):
     """How an encoder is pre-trained on the texts of a shop.
 
@@ -248,7 +263,7 @@ class Pretrain(Recipe):
     anchor: float = Field(default=5.0, ge=0)
     head_batches: int = Field(default=0, ge=0)
     measured: int = Field(default=1000, ge=1)
-    course: Course = Course(rate=1e-4)
+    course: Annotated[Course, beside(PRETRAIN_COURSE)] = PRETRAIN_COURSE
 
     def mark(self, corpus: Corpus, base: Path) -> str:
         """A digest of all that a run depends on."""
