@@ -1,6 +1,6 @@
 """Is an update as good as a fit? A day's events come: stay as you are, go on, or begin anew.
 
-``python benchmarks/update.py [--only SET ...] [--work DIR]`` fits `sequence`, and a mixture of it
+``python benchmarks/update.py [--only SET ...] [--sources KIND ...] [--work DIR]`` fits `sequence`, and a mixture of it
 with `linear` under the options that ``compare.py`` chose, to all but the latest events of what a
 split leaves to learn from (each person's last event; the latest window), brings the engine up to
 date with all of it, and fits another from the beginning. Figures are of the split, minutes of this
@@ -27,15 +27,18 @@ from tailrec.shop import Shop
 from tailrec.updating import updated
 
 NAMES = ("beauty", "retail")
+KINDS = ("sequence", "mixture")
 
 
 def main() -> None:
     """Both sets."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--sources", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--work", type=Path, help="folder of the shops; kept")
     asked = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    file = RESULTS / "update.json"
+    rows = json.loads(file.read_text("utf-8"))["rows"] if file.exists() else []
     with tempfile.TemporaryDirectory() as beside:
         work = asked.work or Path(beside)
         for name in asked.only:
@@ -45,13 +48,15 @@ def main() -> None:
                 splits = shop.splits(kind, windows=windows)
                 last = len(splits) - 1
                 linear = Linear.model_validate(options(name, "linear", last))
-                for source in (Sequential(), Mixture(parts=(linear, Sequential()))):
+                sources = (Sequential(), Mixture(parts=(linear, Sequential())))
+                for source in (one for one in sources if one.kind in asked.sources):
+                    about = {"set": name, "source": source.kind}
+                    rows = [row for row in rows if not about.items() <= row.items()]
                     recipe = shop.recipe.engine().model_copy(update={"source": source})
                     for row in compared(recipe, splits[last], shop.cache):
-                        row = {"set": name, "source": source.kind} | row
-                        print(json.dumps(row), flush=True)
-                        rows.append(row)
-    (RESULTS / "update.json").write_text(written({"rows": rows}), "utf-8")
+                        print(json.dumps(about | row), flush=True)
+                        rows.append(about | row)
+                    file.write_text(written({"rows": rows}), "utf-8")
 
 
 def compared(recipe: EngineRecipe, split: Split, cache: Path) -> Iterator[dict[str, Any]]:
