@@ -1,10 +1,11 @@
 """Is an update as good as a fit? A day's events come: stay as you are, go on, or begin anew.
 
 ``python benchmarks/update.py [--only SET ...] [--sources KIND ...] [--work DIR]`` fits
-`sequence`, and a mixture of it with `linear` under the options that ``compare.py`` chose, to all but the latest events of what a
-split leaves to learn from (each person's last event; the latest window), brings the engine up to
-date with all of it, and fits another from the beginning. Figures are of the split, minutes of this
-machine. Writes ``benchmarks/results/update.json``. The data are found by TAILREC_DATA.
+`sequence`, and a mixture of it with `linear` under the options that ``compare.py`` chose, to all
+but the latest events of what a split leaves to learn from (each person's last event; the latest
+window), brings the engine up to date with all of it, and fits another from the beginning. Figures
+are of the split, minutes of this machine. Writes ``benchmarks/results/update.json``. The data are
+found by TAILREC_DATA.
 """
 
 import argparse
