@@ -65,7 +65,7 @@ def compared(recipe: EngineRecipe, split: Split, cache: Path) -> Iterator[dict[s
     inner = validation(split)
     stale, minutes = timed(lambda: recipe.fit(inner.train, whole=inner.whole, cache=cache))
     yield told("as it was", stale, split, minutes)
-    later, minutes = timed(lambda: updated(stale, split.train))
+    later, minutes = timed(lambda: updated(stale, split.train, recipe.histories))
     yield told("brought up to date", later, split, minutes)
     fresh, minutes = timed(lambda: recipe.fit(split.train, whole=split.whole, cache=cache))
     yield told("fitted anew", fresh, split, minutes)
