@@ -64,6 +64,7 @@ KEPT = (*FIGURES, *(f"recall@20/decile_{number}" for number in range(1, 11)))
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "ranking.png"
 DRAWN = {
     "mixture, attention": (BLUE, "-"),
+    "mixture, attention, 3 % for the tail": (BLUE, "-."),
     "linear": (BLUE, ":"),
     "sequence": (BLUE, "--"),
     "ease": (GREY, "-"),
@@ -274,6 +275,8 @@ def picture(rows: list[dict[str, Any]]) -> bytes:
     for name, axes in zip(names, np.atleast_1d(figure.subplots(1, len(names))), strict=True):
         for told, (colour, style) in DRAWN.items():
             own = [r["figures"] for r in rows if (r["set"], r["name"]) == (name, told)]
+            if not own:
+                continue
             deciles = range(1, 11)
             means = [
                 np.mean([figures.get(f"recall@20/decile_{n}", np.nan) for figures in own])
