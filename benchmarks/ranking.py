@@ -74,11 +74,16 @@ DRAWN = {
 }
 
 
+def splits_of(shop: Shop, name: str) -> list[Split]:
+    """The splits of a set's figures."""
+    kind, windows = SETS[name].split[1], int((*SETS[name].split, "", "1")[3])
+    return shop.splits(kind, windows=windows)
+
+
 def opened(work: Path, name: str, number: int) -> tuple[Shop, Split, Features]:
     """A shop, one of its splits, and features that know nothing of the split's future."""
     shop = Shop.open(work / name)
-    kind, windows = SETS[name].split[1], int((*SETS[name].split, "", "1")[3])
-    split = shop.splits(kind, windows=windows)[number]
+    split = splits_of(shop, name)[number]
     return shop, split, split_features(shop.recipe.engine(), split, shop.cache, None).features
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from sets import RESULTS, SETS, make_shop, written
+from sets import RESULTS, make_shop, written
 
-from ranking import FIGURES, measured, options
+from ranking import FIGURES, measured, options, splits_of
 from tailrec.candidates.linear import Linear
 from tailrec.candidates.sequence import Sequential
 from tailrec.data.split import Split, validation
@@ -45,8 +45,7 @@ def main() -> None:
         for name in asked.only:
             make_shop(name, work / name)
             with Shop.open(work / name) as shop:
-                kind, windows = SETS[name].split[1], int((*SETS[name].split, "", "1")[3])
-                splits = shop.splits(kind, windows=windows)
+                splits = splits_of(shop, name)
                 last = len(splits) - 1
                 linear = Linear.model_validate(options(name, "linear", last))
                 sources = (Sequential(), Mixture(parts=(linear, Sequential())))

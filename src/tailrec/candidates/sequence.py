@@ -9,7 +9,7 @@ own part of some items is left out of every step, so that the texts learn to sta
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, Final, Literal, NamedTuple, Self
+from typing import Annotated, Final, Literal, Self
 
 import numpy as np
 from numpy.random import Generator
@@ -76,10 +76,7 @@ class Sequential(Recipe):
     def _heads_fit(self) -> Self:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
-        if self.course.adversarial or self.course.checkpointing:
-            raise ValueError(
-                "course.adversarial and course.checkpointing are for encoders; leave them out here"
-            )
+        self.course.refuse_what_is_for_encoders()
         return self
 
     def restore(self, arrays: Mapping[str, Array]) -> "SequentialModel":
@@ -99,7 +96,7 @@ class Sequential(Recipe):
             the logarithm of the sampling rate taken off as in Yi et al. 2019,
             doi:10.1145/3298689.3346996; `adjust` as in Menon et al. 2021, arXiv:2007.07314.
         """
-        return self._learnt(data, features, self.course, Before.none(len(features)), rng)
+        return self._learnt(data, features, self.course, None, rng)
 
     def update(
         self,
@@ -132,12 +129,18 @@ class Sequential(Recipe):
         course = self.course.model_copy(update={"steps": steps, "rate": self.course.rate / 2})
         # Nothing is held out: the earlier model has learnt from it, and would always seem better.
         taken = self.model_copy(update={"held_out": 0})
-        found = taken._learnt(data, features, course, Before(before.parts, placed), rng)
+        found = taken._learnt(data, features, course, (before.parts, placed), rng)
         return replace(found, recipe=self)
 
     def _learnt(
-        self, data: Dataset, features: Features, course: Course, before: "Before", rng: Generator
+        self,
+        data: Dataset,
+        features: Features,
+        course: Course,
+        before: tuple[Mapping[str, Array], Int32Array] | None,
+        rng: Generator,
     ) -> "SequentialModel":
+        """Learn, from the beginning or from an earlier model's parts and its items' numbers."""
         # PyTorch takes seconds to load, and serving has no use for it.
         from tailrec.candidates.sequence_fit import learnt, network
         from tailrec.candidates.sequence_lessons import Drawing
@@ -146,8 +149,8 @@ class Sequential(Recipe):
         seed = int(rng.integers(2**30)) + course.seed
         shape = Shape(self.width, self.blocks, self.heads, self.dropout)
         net = network(shape, features, data.item_counts, self.own, seed)
-        if before.parts:
-            net.go_on(before.parts, before.placed)
+        if before is not None:
+            net.go_on(*before)
         parts = learnt(
             net,
             data,
@@ -162,23 +165,6 @@ class Sequential(Recipe):
             rng=rng,
         )
         return self.restore(parts)
-
-
-class Before(NamedTuple):
-    """What a fit goes on from.
-
-    Attributes:
-        parts: of an earlier model; empty where everything is new.
-        placed: int32 [I], the number that each item had for it, or -1.
-    """
-
-    parts: Mapping[str, Array]
-    placed: Int32Array
-
-    @classmethod
-    def none(cls, n_items: int) -> "Before":
-        """Everything is new."""
-        return cls({}, np.full(n_items, -1, np.int32))
 
 
 @dataclass(frozen=True)

@@ -70,10 +70,7 @@ class Attention(Recipe):
 
     @model_validator(mode="after")
     def _no_encoder(self) -> "Attention":
-        if self.course.adversarial or self.course.checkpointing:
-            raise ValueError(
-                "course.adversarial and course.checkpointing are for encoders; leave them out here"
-            )
+        self.course.refuse_what_is_for_encoders()
         return self
 
     def fit(self, lesson: Lesson, *, rng: Generator) -> "AttentionModel | BlendModel":

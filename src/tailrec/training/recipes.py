@@ -87,6 +87,13 @@ class Course(Recipe):
     device: str = "auto"
     seed: int = 0
 
+    def refuse_what_is_for_encoders(self) -> None:
+        """For what is no encoder: a ValueError where an option is set that only they have."""
+        if self.adversarial or self.checkpointing:
+            raise ValueError(
+                "course.adversarial and course.checkpointing are for encoders; leave them out here"
+            )
+
     def share(self, step: int) -> float:
         """What a step's learning rate is of the highest, steps from 0."""
         rising = round(self.warmup * self.steps)
